@@ -1,0 +1,116 @@
+"""Every error that this package raises on purpose.
+
+    PipelineAssetsError
+    ├── PermanentError              trying again does not mend it
+    │   ├── ConfigurationError
+    │   ├── GivenUp                 this attempt may not commit any more
+    │   ├── DamagedTable
+    │   ├── UnsupportedTable
+    │   ├── ForeignData
+    │   ├── PartitionRefused
+    │   └── SchemaError             delta/type_errors.py
+    └── TransientError              it may be gone the next time
+        ├── Contention              another writer was faster, again and again
+        ├── Held                    a rollback is at work
+        └── FactsUnreachable        Dagster's instance could not be asked
+
+An error names the culprit, says what was not written, and gives the next command.
+"""
+
+
+class PipelineAssetsError(Exception):
+    """Base of all errors of this package."""
+
+
+class PermanentError(PipelineAssetsError):
+    """Trying the same thing again cannot succeed."""
+
+
+class TransientError(PipelineAssetsError):
+    """The same thing may succeed when it is tried again."""
+
+
+class ConfigurationError(PermanentError):
+    """A setting, a path or a definition that cannot work."""
+
+
+class GivenUp(PermanentError):
+    """An attempt that was followed by another, ended, or undone; it wrote nothing."""
+
+    def __init__(self, *, output: str, partition: str | None, reason: str) -> None:
+        self.output, self.partition, self.reason = output, partition, reason
+        super().__init__(
+            f"{describe(output, partition)} was not written: {reason}. What stands in the table is as it was; "
+            "`pipeline-assets resume --last` continues the run chain."
+        )
+
+
+class DamagedTable(PermanentError):
+    """A Delta table whose log or data files cannot be read."""
+
+    def __init__(self, *, table: str, why: str) -> None:
+        self.table, self.why = table, why
+        super().__init__(
+            f"The Delta table {table} cannot be read: {why}. Nothing was written to it. "
+            "Earlier versions may still be readable; `pipeline-assets doctor` says which."
+        )
+
+
+class UnsupportedTable(PermanentError):
+    """A Delta table that asks more of its writer or reader than we can do."""
+
+    def __init__(self, *, table: str, feature: str, hint: str) -> None:
+        self.table, self.feature = table, feature
+        super().__init__(f"The Delta table {table} has {feature}; nothing was written. {hint}")
+
+
+class ForeignData(PermanentError):
+    """Data that no checkpoint explains, where only explained data may be read."""
+
+    def __init__(self, *, table: str, why: str) -> None:
+        self.table, self.why = table, why
+        super().__init__(
+            f"The Delta table {table} was not read: {why}. "
+            f"`pipeline-assets adopt {table}` makes a checkpoint of what is there."
+        )
+
+
+class PartitionRefused(PermanentError):
+    """Rows that do not belong to, or are missing from, the partition that is written."""
+
+
+class Contention(TransientError):
+    """The commit was refused until the deadline because others committed first."""
+
+    def __init__(self, *, output: str, partition: str | None, tries: int, seconds: float) -> None:
+        self.tries = tries
+        super().__init__(
+            f"{describe(output, partition)} was not written: other writers of its table were faster in all "
+            f"{tries} tries ({seconds:.0f} s). Nothing is lost; run it again."
+        )
+
+
+class Held(TransientError):
+    """A rollback holds what was to be written, and did not end before the deadline."""
+
+    def __init__(self, *, output: str, partition: str | None, rollback: int, seconds: float) -> None:
+        self.rollback = rollback
+        super().__init__(
+            f"{describe(output, partition)} was not written: rollback {rollback} is at work on it and did not end "
+            f"in {seconds:.0f} s. If it was killed, `pipeline-assets rollback --continue` ends it; then run this again."
+        )
+
+
+class FactsUnreachable(TransientError):
+    """Dagster's instance did not answer, and without its word nothing is committed."""
+
+    def __init__(self, *, output: str, partition: str | None, why: str) -> None:
+        super().__init__(
+            f"{describe(output, partition)} was not written: Dagster's storage could not be asked whether this "
+            f"attempt is still wanted ({why}). Bring it back and run `pipeline-assets resume --last`."
+        )
+
+
+def describe(output: str, partition: str | None) -> str:
+    """`flights/legs [2013-01-05]`: how messages name an output and its partition."""
+    return f"{output} [{partition}]" if partition and partition != "*" else output
