@@ -1,0 +1,214 @@
+"""The one way to change a table: a compare-and-set on its version.
+
+A commit is tried at exactly the version after the one that was looked at, and the decision is taken anew each time.
+So correctness rests on "a version is created once" alone.
+"""
+
+import logging
+import os
+import random
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from hashlib import blake2b
+
+from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Schema
+from deltalake.exceptions import CommitFailedError, DeltaError
+from deltalake.transaction import AddAction, RemoveAction, Transaction
+from filelock import FileLock, Timeout
+
+from pipeline_assets.delta.location import Location
+from pipeline_assets.delta.log import LOG, RECORD
+from pipeline_assets.delta.record import Record
+from pipeline_assets.delta.table import FOREIGN, Table, open_table
+
+logger = logging.getLogger(__name__)
+
+CHECKPOINT_EVERY = 10
+"""Versions between log checkpoints of a small table: opening stays at a few milliseconds."""
+LARGE_TABLE = 10_000
+"""Files from which on writing a log checkpoint costs more than ten entries do; then every tenth as often."""
+LOCK_SECONDS = 2.0
+NO_HOOKS = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
+"""A hook that fails raises although the commit stands; log checkpoints are a step of their own."""
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A commit that may be tried at the next version of the table that was looked at.
+
+    txns: entries beside the `foreign` one. schema: a new schema for the table, with it every file of `replaced`
+    (a conjunction for delta-rs; None: all) is removed. custom: the user's own commit metadata.
+    """
+
+    record: Record
+    actions: Sequence[AddAction | RemoveAction] = ()
+    txns: Mapping[str, int] = field(default_factory=dict)
+    schema: Schema | None = None
+    replaced: list[tuple[str, str, object]] | None = None
+    custom: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Committed:
+    """A commit that stands: the version that it itself produced."""
+
+    version: int
+    record: Record
+
+
+class Deadline:
+    """A moment after which nothing is tried any more, on a clock that does not jump."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds, self._end, self.tries = seconds, time.monotonic() + seconds, 0
+
+    @property
+    def passed(self) -> bool:
+        """Whether the moment is over."""
+        return time.monotonic() >= self._end
+
+    def pause(self) -> None:
+        """Wait a little before the next try, longer each time, with jitter."""
+        self.tries += 1
+        time.sleep(random.uniform(0.5, 1.0) * min(0.01 * 1.5**self.tries, 1.0))
+
+
+def try_commit(table: Table, proposal: Proposal) -> Committed | None:
+    """Commit at exactly the version after `table`'s; None where another writer has it.
+
+    An exception does not mean "not committed" (a lost response, a signal, a full disk in a hook): before one is
+    passed on the log is asked whether the commit stands.
+    """
+    version = table.version + 1
+    foreign = table.last_foreign()
+    txns = {**proposal.txns, **({FOREIGN: foreign} if foreign >= 0 else {})}
+    properties = commit_properties(proposal.record, txns, proposal.custom)
+    try:
+        if proposal.schema is None:
+            table.delta.create_write_transaction(
+                list(proposal.actions),
+                mode="append",
+                schema=table.schema,
+                partition_by=table.partition_columns,
+                commit_properties=properties,
+                post_commithook_properties=NO_HOOKS,
+            )
+        else:
+            table.delta.create_write_transaction(
+                list(proposal.actions),
+                mode="overwrite",
+                schema=proposal.schema,
+                partition_by=table.partition_columns,
+                partition_filters=proposal.replaced,  # type: ignore[arg-type]
+                commit_properties=properties,
+                post_commithook_properties=NO_HOOKS,
+            )
+    except CommitFailedError:
+        return Committed(version, proposal.record) if _stands(table, version, proposal.record) else None
+    except Exception:
+        if not _stands(table, version, proposal.record):
+            raise
+        logger.warning("commit %s of %s stands although it raised", version, table.location.uri, exc_info=True)
+    return Committed(version, proposal.record)
+
+
+def create_table(
+    location: Location,
+    schema: Schema,
+    partition_columns: Sequence[str],
+    record: Record,
+    txns: Mapping[str, int],
+    configuration: Mapping[str, str | None] | None = None,
+) -> Table:
+    """The table at a location, created where there is none; of many creators one wins, and all get its table."""
+    try:
+        DeltaTable.create(
+            location.uri,
+            schema=schema,
+            partition_by=list(partition_columns),
+            configuration=configuration,
+            storage_options=location.options,
+            commit_properties=commit_properties(record, txns),
+            post_commithook_properties=NO_HOOKS,
+        )
+    except DeltaError:
+        # "already exists", or another creator's commit of version 0: its table is as good. Anything else is ours.
+        table = open_table(location)
+        if table is None:
+            raise
+        return table
+    table = open_table(location)
+    assert table is not None
+    return table
+
+
+def commit_properties(
+    record: Record, txns: Mapping[str, int], custom: Mapping[str, object] | None = None
+) -> CommitProperties:
+    """Properties with which a commit succeeds only as the very next version."""
+    return CommitProperties(
+        max_commit_retries=0,
+        app_transactions=[Transaction(app_id, value) for app_id, value in txns.items()],
+        custom_metadata={**(custom or {}), RECORD: record.as_json()},
+    )
+
+
+def settle(table: Table, committed: Committed) -> None:
+    """Make a local commit durable, and write a log checkpoint where one is due; a checkpoint may fail."""
+    if table.location.is_local:
+        entry = os.path.join(table.location.uri, LOG, f"{committed.version:020}.json")
+        descriptor = os.open(entry, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        table.location.sync([LOG])
+    every = CHECKPOINT_EVERY
+    if committed.version % every:
+        return
+    try:
+        fresh = DeltaTable(table.location.uri, version=committed.version, storage_options=table.location.options)
+        if committed.version % (every * 10) == 0 or len(fresh.file_uris()) < LARGE_TABLE:
+            fresh.create_checkpoint()
+    except (DeltaError, OSError) as error:
+        logger.warning("no log checkpoint of %s at version %s: %s", table.location.uri, committed.version, error)
+
+
+@contextmanager
+def courtesy_lock(location: Location) -> Iterator[None]:
+    """Let writers of one host queue up instead of racing; who cannot have the lock soon goes on without it."""
+    name = blake2b(location.uri.encode(), digest_size=16).hexdigest()
+    lock = FileLock(os.path.join(tempfile.gettempdir(), f"pipeline-assets-{os.getuid()}-{name}.lock"))
+    try:
+        lock.acquire(timeout=LOCK_SECONDS)
+    except (Timeout, OSError):
+        yield
+        return
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def commit_when(table: Table, propose: Callable[[Table], Proposal | None], deadline: Deadline) -> Committed | None:
+    """Try `propose`'s commits until one stands or it proposes none; None then, and at the deadline `TimeoutError`."""
+    while not deadline.passed:
+        with courtesy_lock(table.location):
+            table.refresh()
+            proposal = propose(table)
+            if proposal is None:
+                return None
+            committed = try_commit(table, proposal)
+        if committed is not None:
+            settle(table, committed)
+            return committed
+        deadline.pause()
+    raise TimeoutError(f"no commit to {table.location.uri} in {deadline.tries} tries")
+
+
+def _stands(table: Table, version: int, record: Record) -> bool:
+    found = table.log.commit(version)
+    return found is not None and found.record is not None and found.record.token == record.token

@@ -1,0 +1,163 @@
+"""Writing a frame's data files, which nobody sees until a commit names them."""
+
+import itertools
+import os
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import polars as pl
+import pyarrow.parquet as pq
+from deltalake import Schema
+from deltalake.transaction import AddAction
+
+from pipeline_assets.delta.location import Location, folder_name
+from pipeline_assets.delta.partitions import OneOf, Slice, spell
+from pipeline_assets.delta.record import chain_id
+from pipeline_assets.delta.stats import add_stats, null_counts
+from pipeline_assets.delta.table import Table
+
+BYTES_PER_FILE = 512 * 1024 * 1024
+"""How much of a frame in memory goes into one file; zstd makes it a quarter or less on disk."""
+Compression = Literal["zstd", "snappy", "lz4", "uncompressed"]
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """A data file that was written: its path below the table, rows, and the values of its partition columns."""
+
+    path: str
+    rows: int
+    values: Mapping[str, Any]
+    add: AddAction
+    nulls: Mapping[str, int]
+
+
+@dataclass
+class Sink:
+    """Writes frames as Parquet below a table, under names that tell the attempt that wrote them."""
+
+    location: Location
+    schema: Schema
+    partition_columns: Sequence[str]
+    chain: int
+    attempt: int
+    compression: Compression = "zstd"
+    compression_level: int | None = None
+    _values: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def write(self, frame: pl.LazyFrame) -> list[DataFile]:
+        """Run the frame's query into files; each is durable when this returns. An empty frame writes none.
+
+        frame: the columns of the schema. What was begun when an exception comes is deleted.
+        """
+        done: list[Any] = []
+        target = _partition_by(self.location.uri, self.partition_columns, self._provide)
+        try:
+            frame.sink_parquet(
+                target,
+                compression=self.compression,
+                compression_level=self.compression_level,
+                storage_options=None if self.location.is_local else self.location.options,
+                mkdir=self.location.is_local,
+                sync_on_close="all",
+                sinked_paths_callback=lambda args: done.extend(args.paths),
+            )
+            files = [self._data_file(sunk) for sunk in done if sunk.num_rows]
+            self.location.delete(set(self._values) - {file.path for file in files})
+            self.location.sync({os.path.dirname(file.path) for file in files})
+        except BaseException:
+            self.discard()
+            raise
+        return files
+
+    def discard(self) -> None:
+        """Delete every file that was begun; only before a commit may have named them."""
+        self.location.delete(self._values)
+        self._values.clear()
+
+    def _provide(self, args: Any) -> str:
+        row = args.partition_keys.row(0) if self.partition_columns else ()
+        values = dict(zip(self.partition_columns, row, strict=True))
+        folders = [f"{column}={_hive(value)}" for column, value in values.items()]
+        name = f"{_prefix(self.chain, self.attempt)}-{args.index_in_partition:05}-{uuid.uuid4().hex[:8]}"
+        suffix = "" if self.compression == "uncompressed" else f".{self.compression}"
+        path = "/".join([*folders, f"{name}{suffix}.parquet"])
+        self._values[path] = values
+        return path
+
+    def _data_file(self, sunk: Any) -> DataFile:
+        path = sunk.path.removeprefix("file://").removeprefix(f"{self.location.uri}/")
+        footer = pq.read_metadata(path, filesystem=self.location.files)
+        values = self._values[path]
+        add = AddAction(
+            path=path,
+            size=sunk.num_bytes,
+            partition_values={column: spell(value) for column, value in values.items()},
+            modification_time=int(time.time() * 1000),
+            data_change=True,
+            stats=add_stats(footer, self.schema),
+        )
+        return DataFile(path, sunk.num_rows, values, add, null_counts(footer))
+
+
+def delete_dead(table: Table, chain: int, before: int, slices: Sequence[Slice]) -> list[str]:
+    """Delete the files of a chain's attempts below a fence that no commit names; returns their paths.
+
+    The fence `before` stands in the table's log already, so none of these attempts can commit any more.
+    slices: the partitions in question, of which only the folders of single values are searched.
+    """
+    committed = {
+        part.attempt
+        for commit in table.log.back_from(table.version)
+        for part in (commit.record.parts.values() if commit.record else ())
+        if part is not None and chain_id(part.chain) == chain
+    }
+    active = set(table.paths(slices))
+    dead = []
+    for folder in {folder for one in slices for folder in _folders(one, table.partition_columns)}:
+        for name in table.location.names(folder):
+            owner, path = attempt_of(name), f"{folder}/{name}".lstrip("/")
+            if owner and owner[0] == chain and owner[1] < before and owner[1] not in committed and path not in active:
+                dead.append(path)
+    table.location.delete(dead)
+    return dead
+
+
+def _folders(one: Slice, columns: Sequence[str]) -> Iterator[str]:
+    choices = [one.columns[column].values for column in columns if isinstance(one.columns.get(column), OneOf)]
+    if len(choices) == len(columns):
+        for values in itertools.product(*choices):
+            yield "/".join(f"{column}={_hive(value)}" for column, value in zip(columns, values, strict=True))
+
+
+def attempt_of(name: str) -> tuple[int, int] | None:
+    """The chain and attempt that a file of ours was written by; None for anybody else's."""
+    parts = name.split("-")
+    if len(parts) != 5 or parts[0] != "part":
+        return None
+    try:
+        return int(parts[1], 16), int(parts[2])
+    except ValueError:
+        return None
+
+
+def _prefix(chain: int, attempt: int) -> str:
+    return f"part-{chain:016x}-{attempt}"
+
+
+def _hive(value: Any) -> str:
+    spelled = spell(value)
+    return "__HIVE_DEFAULT_PARTITION__" if spelled is None else folder_name(spelled)
+
+
+def _partition_by(root: str, columns: Sequence[str], provide: Any) -> pl.PartitionBy:
+    return pl.PartitionBy(
+        root,
+        key=list(columns) or None,
+        include_key=False if columns else None,
+        approximate_bytes_per_file=BYTES_PER_FILE,
+        file_path_provider=provide,
+    )

@@ -1,0 +1,110 @@
+"""Where a Delta table lies, and the few file operations that its log and data files need."""
+
+import functools
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from deltalake.fs import DeltaStorageHandler
+from pyarrow import fs
+
+from pipeline_assets.errors import ConfigurationError
+
+SAFE_IN_PATHS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~/=+@,'!()&$:;")
+
+
+@dataclass(frozen=True)
+class Location:
+    """A table's root: an absolute local path or an object store's URI, and the options to reach it."""
+
+    uri: str
+    options_items: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def of(cls, uri: str, options: Mapping[str, str] | None = None) -> "Location":
+        """`uri` may be a path, `file://…` or `scheme://…`; a path that delta-rs would misread is refused.
+
+        Raises ConfigurationError.
+        """
+        local = _local_path(uri)
+        if local is not None and (odd := sorted(set(local) - SAFE_IN_PATHS)):
+            raise ConfigurationError(
+                f"{uri!r} holds {', '.join(map(repr, odd))}, which deltalake cannot find again in a path. "
+                "Nothing was written; choose a folder without (a symbolic link to yours will do)."
+            )
+        return cls((local or uri).rstrip("/"), tuple(sorted((options or {}).items())))
+
+    @property
+    def options(self) -> dict[str, str]:
+        """Storage options as delta-rs and polars take them."""
+        return dict(self.options_items)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is on a file system of this host."""
+        return "://" not in self.uri
+
+    def child(self, *parts: str) -> "Location":
+        """A folder below, its parts spelled so that every tool finds it (percent-encoded)."""
+        return Location("/".join([self.uri, *map(folder_name, parts)]), self.options_items)
+
+    @property
+    def files(self) -> fs.FileSystem:
+        """The files below this location; paths are relative to it."""
+        return _filesystem(self)
+
+    def read(self, path: str) -> bytes:
+        """A whole file. Raises FileNotFoundError."""
+        with self.files.open_input_file(path) as file:
+            content: bytes = file.read()
+        return content
+
+    def names(self, folder: str) -> list[str]:
+        """Names of the files in a folder, unsorted; none where the folder is missing."""
+        found = self.files.get_file_info(fs.FileSelector(folder, allow_not_found=True))
+        return [info.base_name for info in found if info.type == fs.FileType.File]
+
+    def delete(self, paths: Iterable[str]) -> None:
+        """Delete files; one that is gone already is fine."""
+        for path in paths:
+            try:
+                self.files.delete_file(path)
+            except FileNotFoundError:
+                continue
+
+    def sync(self, folders: Iterable[str]) -> None:
+        """Make the entries of local folders durable, up to the table's own; delta-rs never does."""
+        if not self.is_local:
+            return
+        for folder in sorted({*_with_parents(folders), ""}):
+            descriptor = os.open(os.path.join(self.uri, folder), os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+
+
+def folder_name(part: str) -> str:
+    """Letters, digits and `-._~` stand for themselves, all else is percent-encoded."""
+    return quote(part, safe="")
+
+
+def _local_path(uri: str) -> str | None:
+    if uri.startswith("file://"):
+        uri = uri.removeprefix("file://")
+    return None if "://" in uri else os.path.abspath(os.path.expanduser(uri))
+
+
+def _with_parents(folders: Iterable[str]) -> Iterable[str]:
+    for folder in folders:
+        while folder:
+            yield folder
+            folder = os.path.dirname(folder)
+
+
+@functools.lru_cache(maxsize=1024)
+def _filesystem(location: Location) -> fs.FileSystem:
+    if location.is_local:
+        return fs.SubTreeFileSystem(location.uri, fs.LocalFileSystem())
+    return fs.PyFileSystem(DeltaStorageHandler(location.uri, location.options))

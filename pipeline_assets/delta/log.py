@@ -1,0 +1,136 @@
+"""What a table's log says of our checkpoints, read once and remembered.
+
+Delta protocol, "Action Reconciliation": the newest `txn` of an application id counts, and checkpoints carry it on.
+delta-rs answers for one id at a time (1 ms each), so the entries are read here, all at once and incrementally.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from pipeline_assets.delta.location import Location
+from pipeline_assets.delta.names import PREFIX
+from pipeline_assets.delta.record import Record
+from pipeline_assets.errors import DamagedTable
+
+LOG = "_delta_log"
+RECORD = "pipelineAssets"
+"""The key of our record in a commit's `commitInfo`."""
+_CHECKPOINT = re.compile(r"^(\d{20})\.checkpoint.*\.parquet$")
+_FILE_ACTIONS = ('{"add"', '{"remove"', '{"cdc"')
+
+
+@dataclass(frozen=True)
+class Commit:
+    """One version of a table as its log entry tells it, without its file actions."""
+
+    version: int
+    info: Mapping[str, Any] = field(default_factory=dict)
+    txns: Mapping[str, int] = field(default_factory=dict)
+    changes_data: bool = False
+    changes_metadata: bool = False
+
+    @cached_property
+    def record(self) -> Record | None:
+        """What we wrote about the commit; None where it is not ours."""
+        record = self.info.get(RECORD)
+        return Record.of_json(record) if isinstance(record, Mapping) else None
+
+    @property
+    def operation(self) -> str:
+        """`WRITE`, `OPTIMIZE`, `DELETE`, …: what the writer called it."""
+        return str(self.info.get("operation", "an unnamed operation"))
+
+    @property
+    def is_foreign(self) -> bool:
+        """A data change that is no commit of ours."""
+        return self.changes_data and self.record is None
+
+
+class TableLog:
+    """The log of one Delta table (one metadata id); what was read stays, since versions never change."""
+
+    def __init__(self, location: Location) -> None:
+        self.location = location
+        self._commits: dict[int, Commit | None] = {}
+        self._txns: tuple[int, dict[str, int]] | None = None
+
+    def txns(self, version: int) -> Mapping[str, int]:
+        """All our `txn` entries as of a version. Raises DamagedTable where the log has a gap."""
+        known = self._txns
+        if known is None or known[0] > version:
+            known = self._from_checkpoint(version)
+        if known[0] == version:
+            return known[1]
+        at, entries = known[0], dict(known[1])
+        for number in range(at + 1, version + 1):
+            commit = self.commit(number)
+            if commit is None:
+                raise DamagedTable(table=self.location.uri, why=f"its log has no entry {number}")
+            entries.update(commit.txns)
+        if self._txns is None or version >= self._txns[0]:
+            self._txns = version, entries
+        return entries
+
+    def commit(self, version: int) -> Commit | None:
+        """The entry of a version; None where log clean-up has taken it. Raises DamagedTable."""
+        found = self._commits.get(version)
+        if found is None:
+            try:
+                content = self.location.read(f"{LOG}/{version:020}.json")
+            except FileNotFoundError:
+                return None
+            found = self._commits[version] = self._parse(version, content)
+        return found
+
+    def back_from(self, version: int) -> Iterator[Commit]:
+        """Entries from a version on backwards, as far as the log goes."""
+        while version >= 0 and (commit := self.commit(version)) is not None:
+            yield commit
+            version -= 1
+
+    def actions(self, version: int, kind: str) -> list[dict[str, Any]]:
+        """The `add` or `remove` actions of a version, as they are in its entry."""
+        content = self.location.read(f"{LOG}/{version:020}.json").decode()
+        return [json.loads(line)[kind] for line in content.splitlines() if line.startswith(f'{{"{kind}"')]
+
+    def _from_checkpoint(self, version: int) -> tuple[int, dict[str, int]]:
+        names = [(int(found[1]), name) for name in self.location.names(LOG) if (found := _CHECKPOINT.match(name))]
+        newest = max((number for number, _ in names if number <= version), default=-1)
+        entries: dict[str, int] = {}
+        for path in [f"{LOG}/{name}" for number, name in names if number == newest]:
+            table = pq.read_table(path, columns=["txn"], filesystem=self.location.files)
+            for txn in filter(None, table["txn"].to_pylist()):
+                if txn["appId"].startswith(f"{PREFIX}/"):
+                    entries[txn["appId"]] = txn["version"]
+        return newest, entries
+
+    def _parse(self, version: int, content: bytes) -> Commit:
+        info: dict[str, Any] = {}
+        txns: dict[str, int] = {}
+        data = metadata = False
+        for line in content.decode().splitlines():
+            if line.startswith(_FILE_ACTIONS):
+                data = data or '"dataChange":true' in line
+                continue
+            try:
+                action = json.loads(line)
+            except ValueError as error:
+                raise DamagedTable(table=self.location.uri, why=f"log entry {version} is not JSON ({error})") from error
+            if "commitInfo" in action:
+                info = action["commitInfo"]
+            elif "txn" in action and action["txn"]["appId"].startswith(f"{PREFIX}/"):
+                txns[action["txn"]["appId"]] = action["txn"]["version"]
+            metadata = metadata or "metaData" in action or "protocol" in action
+        return Commit(version, info, txns, data, metadata)
+
+
+@lru_cache(maxsize=256)
+def log_of(location: Location, table_id: str) -> TableLog:
+    """The remembered log of a table; a table that was made anew has an id, and a log, of its own."""
+    return TableLog(location)

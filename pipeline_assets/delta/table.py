@@ -1,0 +1,227 @@
+"""A Delta table at one version, seen as checkpoints: what is live, whose it is, what has been undone."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from deltalake import DeltaTable, Schema
+from deltalake.exceptions import DeltaError, TableNotFoundError
+
+from pipeline_assets.delta import names
+from pipeline_assets.delta.choose import State
+from pipeline_assets.delta.decide import Mode, Name
+from pipeline_assets.delta.location import Location
+from pipeline_assets.delta.log import LOG, Commit, TableLog, log_of
+from pipeline_assets.delta.partitions import Slice, read_value
+from pipeline_assets.delta.record import MAKES_DATA, Part, Record
+from pipeline_assets.errors import DamagedTable
+
+Memory = Callable[[str, int], Part | None]
+"""What the event log remembers of a partition's checkpoint at a version, for when log clean-up took the commit."""
+FOREIGN = f"{names.PREFIX}/foreign"
+"""→ the newest version at which somebody else had changed data when a commit of ours was made."""
+
+
+@dataclass(frozen=True)
+class Live:
+    """The checkpoint that is live in a partition: the version that put it there, and what is known of it."""
+
+    version: int
+    part: Part | None
+
+
+class Table:
+    """A handle on a Delta table; `refresh` moves it to the newest version, nothing else does."""
+
+    def __init__(self, location: Location, delta: DeltaTable) -> None:
+        self.location, self.delta = location, delta
+        self.id = str(delta.metadata().id)
+        self.log: TableLog = log_of(location, self.id)
+
+    @property
+    def version(self) -> int:
+        """The version that this handle shows."""
+        return self.delta.version()
+
+    @property
+    def txns(self) -> Mapping[str, int]:
+        """Our entries as of this version."""
+        return self.log.txns(self.version)
+
+    @property
+    def schema(self) -> Schema:
+        """The Delta schema."""
+        return self.delta.schema()
+
+    @property
+    def partition_columns(self) -> list[str]:
+        """Names of the partition columns."""
+        return list(self.delta.metadata().partition_columns)
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether a commit of ours stands in its log; else it is a source."""
+        return any(app_id.startswith(f"{names.PREFIX}/") for app_id in self.txns)
+
+    def refresh(self) -> None:
+        """To the newest version; also when the table was dropped and made anew."""
+        fresh = open_table(self.location)
+        if fresh is None:
+            raise DamagedTable(table=self.location.uri, why="it was dropped while it was in use")
+        self.delta, self.id, self.log = fresh.delta, fresh.id, fresh.log
+
+    def paths(self, slices: Sequence[Slice]) -> list[str]:
+        """Relative paths (as on disk) of the active files that hold the slices' rows."""
+        whole = any(not one.columns for one in slices)
+        pruned = None if whole else [one.literals() for one in slices]
+        root = self.delta.table_uri.removeprefix("file://").rstrip("/") + "/"
+        found = self.delta.file_uris(file_pruning_predicate=pruned)
+        return [uri.removeprefix("file://").removeprefix(root) for uri in found]
+
+    def live(self, output: str, partition: str, memory: Memory | None = None) -> Live | None:
+        """The live checkpoint of a partition; None where there is none of ours in this table."""
+        version = self.txns.get(names.data(output, partition))
+        if version is None or version > self.version:
+            return None
+        record = self.record_at(version)
+        if record is None:
+            return Live(version, memory(partition, version) if memory else None)
+        if record.table_id != self.id or record.output != output or record.parts.get(partition) is None:
+            return None
+        return Live(version, record.parts[partition])
+
+    def record_at(self, version: int) -> Record | None:
+        """Our record of a version; None where it is not ours or the entry is gone."""
+        commit = self.log.commit(version)
+        return commit.record if commit is not None else None
+
+    def has_member(self, output: str, partition: str, chain: int) -> int:
+        """The version at which a chain appended or merged here, 0 when it did not or was undone."""
+        return self.txns.get(names.member(output, partition, chain), 0)
+
+    def newest_explained(self, output: str) -> int | None:
+        """The newest version that a checkpoint or a restore of the output made."""
+        prefix = names.data(output, names.WHOLE).removesuffix(names.WHOLE)
+        return max((version for app_id, version in self.txns.items() if app_id.startswith(prefix)), default=None)
+
+    def written_partitions(self, output: str) -> list[str]:
+        """Partitions of the output that a checkpoint or a restore has spoken of, in no order."""
+        found = []
+        for app_id in self.txns:
+            match names.parse(app_id):
+                case ("data", owner, partition) if owner == output:
+                    found.append(partition)
+        return found
+
+    def states(self, output: str, partitions: Iterable[str], memory: Memory | None = None) -> Iterator[State]:
+        """States of the partitions, newest first, for `choose_state`."""
+        keys = list(partitions)
+        newest = self.newest_explained(output)
+        if newest is None:
+            return
+        yield State(newest, {key: self._names(output, key, newest, memory) for key in keys})
+        records = list(self.records(output, newest))
+        for index, (version, _) in enumerate(records):
+            if version < newest:
+                yield State(version, {key: _names_since(records[index:], output, key) for key in keys})
+
+    def records(self, output: str, version: int | None = None) -> Iterator[tuple[int, Record]]:
+        """Our commits that made data of the output live, newest first, as far as the log goes."""
+        for commit in self.log.back_from(self.version if version is None else version):
+            record = commit.record
+            if record is not None and record.kind in MAKES_DATA and (record.output, record.table_id) == (output, self.id):
+                yield commit.version, record
+
+    def undone(self) -> frozenset[Name]:
+        """Names of the checkpoints that rollbacks of this table have taken back."""
+        restored = [app_id for app_id, step in self.txns.items() if app_id.startswith(f"{names.PREFIX}/plan/") and step == 2]
+        if not restored:
+            return frozenset()
+        found: set[Name] = set()
+        for commit in self.log.back_from(self.version):
+            if commit.record is not None and commit.record.kind == "restore":
+                found.update(commit.record.undone)
+        return frozenset(found)
+
+    def last_foreign(self) -> int:
+        """The newest version at which somebody else changed data, -1 for none."""
+        for commit in self.log.back_from(self.version):
+            if commit.is_foreign:
+                return commit.version
+            if commit.record is not None:
+                return self.txns.get(FOREIGN, -1)
+        return self.txns.get(FOREIGN, -1)
+
+    def foreign_between(self, one: Slice, after: int, until: int) -> Commit | None:
+        """The newest foreign commit in (after, until] that touched the slice."""
+        if self.last_foreign() <= after:
+            return None
+        for commit in self.log.back_from(until):
+            if commit.version <= after:
+                return None
+            if commit.is_foreign and self._touches(commit.version, one):
+                return commit
+        return None
+
+    def same_data_as(self, version: int) -> int:
+        """The newest version that differs from `version` by no data change (Delta protocol, `dataChange`).
+
+        What a compaction rewrote is found there also after a VACUUM took the files of `version` itself.
+        """
+        newest = version
+        for number in range(version + 1, self.version + 1):
+            commit = self.log.commit(number)
+            if commit is None or commit.changes_data or commit.changes_metadata:
+                break
+            newest = number
+        return newest
+
+    def _names(self, output: str, partition: str, version: int, memory: Memory | None) -> frozenset[Name]:
+        live = self.live(output, partition, memory)
+        if live is None or live.part is None:
+            return frozenset()
+        record = self.record_at(live.version)
+        if record is None or record.mode is Mode.OVERWRITE:
+            return frozenset({live.part.name(output, partition)})
+        return _names_since(list(self.records(output, version)), output, partition)
+
+    def _touches(self, version: int, one: Slice) -> bool:
+        actions = self.log.actions(version, "add") + self.log.actions(version, "remove")
+        if not one.columns:
+            return True
+        types = {field.name: field.type for field in self.schema.fields}
+        for spelled in (action.get("partitionValues") for action in actions if action.get("dataChange", True)):
+            if spelled is None or any(column not in spelled for column in one.columns):
+                return True
+            if one.holds({column: read_value(spelled[column], types[column]) for column in one.columns}):
+                return True
+        return False
+
+
+def open_table(location: Location, version: int | None = None) -> Table | None:
+    """The table at a location, None where there is none. Raises DamagedTable."""
+    try:
+        return Table(location, DeltaTable(location.uri, version=version, storage_options=location.options))
+    except TableNotFoundError as error:
+        if any(name.endswith(".json") for name in location.names(LOG)):
+            raise DamagedTable(table=location.uri, why=str(error)) from error
+        return None
+    except DeltaError as error:
+        raise DamagedTable(table=location.uri, why=str(error)) from error
+
+
+def _names_since(records: Sequence[tuple[int, Record]], output: str, partition: str) -> frozenset[Name]:
+    """Whose data is in a partition, from the newest record back to the one that replaced all of it."""
+    found: set[Name] = set()
+    undone: set[Name] = set()
+    for _, record in records:
+        if partition not in record.parts:
+            continue
+        part = record.parts[partition]
+        undone.update(record.undone)
+        if part is not None and record.kind != "restore":
+            found.add(part.name(output, partition))
+        if record.mode is Mode.OVERWRITE:
+            if part is not None:
+                found.add(part.name(output, partition))
+            break
+    return frozenset(found - undone)
