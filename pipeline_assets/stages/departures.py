@@ -11,7 +11,7 @@ def departures(flights: pl.LazyFrame, first: date, last: date) -> pl.LazyFrame:
     """The flights scheduled to depart from `first` to `last`, both included; one row a flight.
 
     Columns and dtypes: `schemas.DEPARTURES`. Of the source only year, month and day (now flight_date) and
-    hour and minute (the digits of sched_dep_time) are left out. Nothing is repaired: this is its word.
+    hour and minute (the digits of sched_dep_time) are left out. Nothing is repaired here, only in `legs`.
     """
     day = pl.date("year", "month", "day")
     kept = flights.filter(day.is_between(first, last)).with_columns(day.alias("flight_date"))

@@ -85,7 +85,7 @@ class MissingSource(ConfigurationError):
 class DamagedSource(PermanentError):
     """A data file of the package that cannot be read as what it should be."""
 
-    def __init__(self, *, file: str, why: object) -> None:
+    def __init__(self, *, file: str, why: str) -> None:
         self.file = file
         super().__init__(
             f"The data file {file} of the package {PACKAGE} cannot be read: {why}. Nothing was written. "
@@ -152,7 +152,8 @@ def _parse(table: str, distribution: metadata.Distribution) -> pl.DataFrame:
             )
         return frame
     except (OSError, ValueError, KeyError, zipfile.BadZipFile, pl.exceptions.PolarsError) as error:
-        raise DamagedSource(file=name, why=error) from error
+        # Only what is wrong: polars goes on with advice about arguments that the reader cannot set.
+        raise DamagedSource(file=name, why=str(error).partition("\n")[0]) from error
 
 
 def _unzipped(file: Path) -> bytes:
