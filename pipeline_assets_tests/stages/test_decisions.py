@@ -6,6 +6,7 @@ import polars as pl
 import pytest
 
 from pipeline_assets.stages import source
+from pipeline_assets.stages.clock import shown_at
 from pipeline_assets.stages.notes import NOTES
 from pipeline_assets.stages.rules import RULES, broken
 from pipeline_assets.stages.schemas import DEPARTURES, STAGES
@@ -54,6 +55,15 @@ def departures_before_landing(year: dict[str, pl.DataFrame]) -> int:
     return flown.filter(pl.col("actual_departure") < landed).height
 
 
+def doubtful_schedules(year: dict[str, pl.DataFrame]) -> int:
+    # In the hour that is repeated, clocks show the same an hour later. A skipped time has no instant.
+    legs, zone, hour = year["legs"], pl.col("dest_zone"), pl.duration(hours=1)
+    shown = shown_at(pl.col("scheduled_arrival"), zone)
+    again = shown_at(pl.col("scheduled_arrival") + hour, zone)
+    twice = legs.filter(again == shown).height
+    return twice + legs["scheduled_arrival"].null_count() + legs["scheduled_departure"].null_count()
+
+
 def routes_with_two_distances(year: dict[str, pl.DataFrame]) -> int:
     return (
         year["legs"]
@@ -70,6 +80,7 @@ FACTS = {
     "weather hours not observed": (hours_not_observed, 165),
     "impossible wind speeds": (impossible_winds, 1),
     "aircraft that depart before they have landed": (departures_before_landing, 126),
+    "scheduled times that the clocks show twice or skip": (doubtful_schedules, 0),
     "routes with two distances": (routes_with_two_distances, 2),
 }
 
