@@ -8,6 +8,10 @@
     │   ├── UnsupportedTable
     │   ├── ForeignData
     │   ├── PartitionRefused
+    │   │   ├── RowsOutside
+    │   │   ├── EmptyFrame
+    │   │   └── NullPartition
+    │   ├── NotNew
     │   └── SchemaError             delta/type_errors.py
     └── TransientError              it may be gone the next time
         ├── Contention              another writer was faster, again and again
@@ -16,6 +20,8 @@
 
 An error names the culprit, says what was not written, and gives the next command.
 """
+
+from collections.abc import Mapping, Sequence
 
 
 class PipelineAssetsError(Exception):
@@ -79,6 +85,50 @@ class PartitionRefused(PermanentError):
     """Rows that do not belong to, or are missing from, the partition that is written."""
 
 
+class RowsOutside(PartitionRefused):
+    """Rows of other partitions than the one that is written."""
+
+    def __init__(self, *, output: str, partitions: Sequence[str], rows: int, values: Mapping[str, object]) -> None:
+        self.rows, self.values = rows, values
+        found = ", ".join(f"{column}={value!r}" for column, value in values.items())
+        super().__init__(
+            f"{output} returned {rows} rows outside of {_some(partitions)} (the first have {found}). "
+            "Nothing was written; filter them out, or materialize their partition."
+        )
+
+
+class EmptyFrame(PartitionRefused):
+    """No rows for a partition that has some."""
+
+    def __init__(self, *, output: str, partitions: Sequence[str]) -> None:
+        self.partitions = tuple(partitions)
+        super().__init__(
+            f"{output} returned no rows for {_some(partitions)}, where its table has rows. Nothing was written; if "
+            "they are to be removed, say so with the metadata {'allow_empty': True}."
+        )
+
+
+class NullPartition(PartitionRefused):
+    """Rows whose partition column is NULL, or spelled as Hive spells NULL."""
+
+    def __init__(self, *, output: str, column: str, why: str) -> None:
+        self.column = column
+        super().__init__(
+            f"{output} returned rows whose partition column {column!r} {why}. "
+            "Nothing was written; give them a value, or filter them out."
+        )
+
+
+class NotNew(PermanentError):
+    """Write mode `error`, and there is a table."""
+
+    def __init__(self, *, output: str, table: str) -> None:
+        super().__init__(
+            f"{output} is written with mode 'error', and the table {table} exists. Nothing was written; "
+            "choose another mode, or remove the table."
+        )
+
+
 class Contention(TransientError):
     """The commit was refused until the deadline because others committed first."""
 
@@ -109,6 +159,11 @@ class FactsUnreachable(TransientError):
             f"{describe(output, partition)} was not written: Dagster's storage could not be asked whether this "
             f"attempt is still wanted ({why}). Bring it back and run `pipeline-assets resume --last`."
         )
+
+
+def _some(partitions: Sequence[str]) -> str:
+    named = ", ".join(repr(key) for key in partitions[:3]) + (" …" if len(partitions) > 3 else "")
+    return "its table" if list(partitions) == ["*"] else f"partition{'s' if len(partitions) > 1 else ''} {named}"
 
 
 def describe(output: str, partition: str | None) -> str:

@@ -14,9 +14,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
-from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Schema
+from deltalake import CommitProperties, DeltaTable, Field, PostCommitHookProperties, Schema
 from deltalake.exceptions import CommitFailedError, DeltaError
-from deltalake.transaction import AddAction, RemoveAction, Transaction
+from deltalake.transaction import AddAction, RemoveAction, Transaction, create_table_with_add_actions
 from filelock import FileLock, Timeout
 
 from pipeline_assets.delta.location import Location
@@ -39,15 +39,14 @@ NO_HOOKS = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_log
 class Proposal:
     """A commit that may be tried at the next version of the table that was looked at.
 
-    txns: entries beside the `foreign` one. schema: a new schema for the table, with it every file of `replaced`
-    (a conjunction for delta-rs; None: all) is removed. custom: the user's own commit metadata.
+    txns: entries beside the `foreign` one. schema: another schema for the table; all its files are removed then.
+    custom: the user's own commit metadata.
     """
 
     record: Record
     actions: Sequence[AddAction | RemoveAction] = ()
     txns: Mapping[str, int] = field(default_factory=dict)
     schema: Schema | None = None
-    replaced: list[tuple[str, str, object]] | None = None
     custom: Mapping[str, object] = field(default_factory=dict)
 
 
@@ -83,9 +82,7 @@ def try_commit(table: Table, proposal: Proposal) -> Committed | None:
     passed on the log is asked whether the commit stands.
     """
     version = table.version + 1
-    foreign = table.last_foreign()
-    txns = {**proposal.txns, **({FOREIGN: foreign} if foreign >= 0 else {})}
-    properties = commit_properties(proposal.record, txns, proposal.custom)
+    properties = properties_of(table, proposal)
     try:
         if proposal.schema is None:
             table.delta.create_write_transaction(
@@ -102,47 +99,78 @@ def try_commit(table: Table, proposal: Proposal) -> Committed | None:
                 mode="overwrite",
                 schema=proposal.schema,
                 partition_by=table.partition_columns,
-                partition_filters=proposal.replaced,  # type: ignore[arg-type]
                 commit_properties=properties,
                 post_commithook_properties=NO_HOOKS,
             )
     except CommitFailedError:
-        return Committed(version, proposal.record) if _stands(table, version, proposal.record) else None
-    except Exception:
-        if not _stands(table, version, proposal.record):
+        return Committed(version, proposal.record) if stands(table, version, proposal.record) else None
+    except BaseException:  # a panic, a signal: the question is the same
+        if not stands(table, version, proposal.record):
             raise
         logger.warning("commit %s of %s stands although it raised", version, table.location.uri, exc_info=True)
     return Committed(version, proposal.record)
 
 
-def create_table(
+def try_add_columns(table: Table, columns: Sequence[Field], record: Record) -> Committed | None:
+    """Give a table further (nullable) columns, as the next version; None where another writer has it.
+
+    Rows that are there have NULL in them. No file changes, so it is a commit of its own before the data's.
+    """
+    version = table.version + 1
+    delta = DeltaTable(table.location.uri, version=table.version, storage_options=table.location.options)
+    try:
+        delta.alter.add_columns(
+            list(columns),
+            commit_properties=properties_of(table, Proposal(record)),
+            post_commithook_properties=NO_HOOKS,
+        )
+    except CommitFailedError:
+        return Committed(version, record) if stands(table, version, record) else None
+    except BaseException:
+        if not stands(table, version, record):
+            raise
+    return Committed(version, record)
+
+
+def try_create(
     location: Location,
     schema: Schema,
     partition_columns: Sequence[str],
-    record: Record,
-    txns: Mapping[str, int],
+    proposal: Proposal,
     configuration: Mapping[str, str | None] | None = None,
-) -> Table:
-    """The table at a location, created where there is none; of many creators one wins, and all get its table."""
+) -> Committed | None:
+    """Create a table, with its first data in the same commit; None where another creator was faster.
+
+    Only one of many racing creators gets version 0.
+    """
     try:
-        DeltaTable.create(
+        create_table_with_add_actions(
             location.uri,
-            schema=schema,
+            schema,
+            [action for action in proposal.actions if isinstance(action, AddAction)],
+            mode="error",
             partition_by=list(partition_columns),
             configuration=configuration,
             storage_options=location.options,
-            commit_properties=commit_properties(record, txns),
+            commit_properties=commit_properties(proposal.record, proposal.txns, proposal.custom),
             post_commithook_properties=NO_HOOKS,
         )
-    except DeltaError:
-        # "already exists", or another creator's commit of version 0: its table is as good. Anything else is ours.
+    except BaseException as error:
         table = open_table(location)
-        if table is None:
+        if table is not None and stands(table, 0, proposal.record):
+            logger.warning("the creation of %s stands although it raised", location.uri, exc_info=True)
+        elif table is not None and isinstance(error, DeltaError):
+            return None
+        else:
             raise
-        return table
-    table = open_table(location)
-    assert table is not None
-    return table
+    return Committed(0, proposal.record)
+
+
+def properties_of(table: Table, proposal: Proposal) -> CommitProperties:
+    """Those of a commit to a table that is there, which note the last foreign change that they follow."""
+    foreign = table.last_foreign()
+    txns = {**proposal.txns, **({FOREIGN: foreign} if foreign >= 0 else {})}
+    return commit_properties(proposal.record, txns, proposal.custom)
 
 
 def commit_properties(
@@ -209,6 +237,7 @@ def commit_when(table: Table, propose: Callable[[Table], Proposal | None], deadl
     raise TimeoutError(f"no commit to {table.location.uri} in {deadline.tries} tries")
 
 
-def _stands(table: Table, version: int, record: Record) -> bool:
+def stands(table: Table, version: int, record: Record) -> bool:
+    """Whether a version is this very commit."""
     found = table.log.commit(version)
     return found is not None and found.record is not None and found.record.token == record.token

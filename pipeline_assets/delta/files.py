@@ -11,9 +11,9 @@ from typing import Any, Literal
 import polars as pl
 import pyarrow.parquet as pq
 from deltalake import Schema
-from deltalake.transaction import AddAction
+from deltalake.transaction import AddAction, RemoveAction
 
-from pipeline_assets.delta.location import Location, folder_name
+from pipeline_assets.delta.location import Location, value_folder
 from pipeline_assets.delta.partitions import OneOf, Slice, spell
 from pipeline_assets.delta.record import chain_id
 from pipeline_assets.delta.stats import add_stats, null_counts
@@ -126,6 +126,11 @@ def delete_dead(table: Table, chain: int, before: int, slices: Sequence[Slice]) 
     return dead
 
 
+def remove_of(path: str) -> RemoveAction:
+    """The action that takes an active file (its path as on disk) out of a table."""
+    return RemoveAction(path, True, int(time.time() * 1000))
+
+
 def _folders(one: Slice, columns: Sequence[str]) -> Iterator[str]:
     choices = [one.columns[column].values for column in columns if isinstance(one.columns.get(column), OneOf)]
     if len(choices) == len(columns):
@@ -150,7 +155,7 @@ def _prefix(chain: int, attempt: int) -> str:
 
 def _hive(value: Any) -> str:
     spelled = spell(value)
-    return "__HIVE_DEFAULT_PARTITION__" if spelled is None else folder_name(spelled)
+    return "__HIVE_DEFAULT_PARTITION__" if spelled is None else value_folder(spelled)
 
 
 def _partition_by(root: str, columns: Sequence[str], provide: Any) -> pl.PartitionBy:

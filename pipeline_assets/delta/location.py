@@ -11,7 +11,7 @@ from pyarrow import fs
 
 from pipeline_assets.errors import ConfigurationError
 
-SAFE_IN_PATHS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~/=+@,'!()&$:;")
+SAFE_IN_PATHS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~/+@,'!()&$:;")
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Location:
         return "://" not in self.uri
 
     def child(self, *parts: str) -> "Location":
-        """A folder below, its parts spelled so that every tool finds it (percent-encoded)."""
+        """A folder below, its parts spelled so that every tool finds it."""
         return Location("/".join([self.uri, *map(folder_name, parts)]), self.options_items)
 
     @property
@@ -86,8 +86,16 @@ class Location:
 
 
 def folder_name(part: str) -> str:
-    """Letters, digits and `-._~` stand for themselves, all else is percent-encoded."""
-    return quote(part, safe="")
+    """A folder for a name: letters, digits and `-._` stand for themselves, all else as `~XX` (its UTF-8 bytes in hex).
+
+    Not percent-encoding, which delta-rs decodes once too often in a table's root.
+    """
+    return quote(part, safe="").replace("~", "~7E").replace("%", "~")
+
+
+def value_folder(text: str) -> str:
+    """The same for a partition value, percent-encoded, as Hive and Delta writers spell it."""
+    return quote(text, safe="")
 
 
 def _local_path(uri: str) -> str | None:

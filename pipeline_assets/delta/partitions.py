@@ -1,6 +1,6 @@
 """What a partition key means in a Delta table: which values of its partition columns belong to it."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timezone
 from decimal import Decimal
@@ -107,6 +107,25 @@ def _merge(conditions: Sequence[Span | OneOf]) -> list[Span | OneOf]:
         else:
             merged.append(span)
     return merged
+
+
+def owners(slices: Sequence[Slice]) -> Callable[[Mapping[str, Any]], str | None]:
+    """A function from the values of the partition columns to the key of the slice that they belong to.
+
+    Slices do not overlap; rows that come in their order, as those of a range do, are found at once.
+    """
+    last = slices[0]
+
+    def owner(values: Mapping[str, Any]) -> str | None:
+        nonlocal last
+        if not last.holds(values):
+            found = next((one for one in slices if one.holds(values)), None)
+            if found is None:
+                return None
+            last = found
+        return last.key
+
+    return owner
 
 
 def spell(value: Any) -> str | None:

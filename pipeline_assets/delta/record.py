@@ -62,10 +62,11 @@ class Part:
 
 @dataclass(frozen=True)
 class Record:
-    """A commit of ours: `write`, `restore` and `adopt` make data live, `create`, `fence`, `hold`, `lift` do not.
+    """A commit of ours: `write`, `restore` and `adopt` make data live, `create`, `columns`, `fence`, `hold`, `lift` do not.
 
     parts: for each partition the checkpoint that is live from this version on; None where a restore left nothing.
-    undone: the checkpoints that a restore takes back. token: tells this commit from every other.
+    table_id: the Delta table's; empty where the commit creates it. undone: the checkpoints that a restore takes back.
+    token: tells this commit from every other.
     """
 
     kind: str

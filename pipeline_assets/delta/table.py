@@ -36,6 +36,7 @@ class Table:
         self.location, self.delta = location, delta
         self.id = str(delta.metadata().id)
         self.log: TableLog = log_of(location, self.id)
+        self._entry = self._stamp()
 
     @property
     def version(self) -> int:
@@ -63,11 +64,29 @@ class Table:
         return any(app_id.startswith(f"{names.PREFIX}/") for app_id in self.txns)
 
     def refresh(self) -> None:
-        """To the newest version; also when the table was dropped and made anew."""
-        fresh = open_table(self.location)
-        if fresh is None:
-            raise DamagedTable(table=self.location.uri, why="it was dropped while it was in use")
-        self.delta, self.id, self.log = fresh.delta, fresh.id, fresh.log
+        """To the newest version; also when the table was dropped and made anew. Raises DamagedTable."""
+        if self._same_table():
+            try:
+                self.delta.update_incremental()
+            except DeltaError as error:
+                raise DamagedTable(table=self.location.uri, why=str(error)) from error
+        else:
+            fresh = open_table(self.location)
+            if fresh is None:
+                raise DamagedTable(table=self.location.uri, why="it was dropped while it was in use")
+            self.delta, self.id, self.log = fresh.delta, fresh.id, fresh.log
+        self._entry = self._stamp()
+
+    def _same_table(self) -> bool:
+        """Whether the log entry that this handle stands on is still the one that it was opened on.
+
+        An incremental update does not notice that the table was dropped and made anew.
+        """
+        return self._entry is not None and self._entry == self._stamp()
+
+    def _stamp(self) -> tuple[int, int | None, int | None] | None:
+        entry = self.location.files.get_file_info(f"{LOG}/{self.version:020}.json")
+        return (self.version, entry.size, entry.mtime_ns) if entry.is_file else None
 
     def paths(self, slices: Sequence[Slice]) -> list[str]:
         """Relative paths (as on disk) of the active files that hold the slices' rows."""
@@ -85,7 +104,7 @@ class Table:
         record = self.record_at(version)
         if record is None:
             return Live(version, memory(partition, version) if memory else None)
-        if record.table_id != self.id or record.output != output or record.parts.get(partition) is None:
+        if not self.made(record) or record.output != output or record.parts.get(partition) is None:
             return None
         return Live(version, record.parts[partition])
 
@@ -93,6 +112,10 @@ class Table:
         """Our record of a version; None where it is not ours or the entry is gone."""
         commit = self.log.commit(version)
         return commit.record if commit is not None else None
+
+    def made(self, record: Record) -> bool:
+        """Whether a record speaks of this Delta table; that of a creation cannot know the table's id yet."""
+        return record.table_id in ("", self.id)
 
     def has_member(self, output: str, partition: str, chain: int) -> int:
         """The version at which a chain appended or merged here, 0 when it did not or was undone."""
@@ -124,11 +147,25 @@ class Table:
             if version < newest:
                 yield State(version, {key: _names_since(records[index:], output, key) for key in keys})
 
+    def states_at(self, output: str, partitions: Iterable[str], version: int) -> Iterator[State]:
+        """The state that was live at a version, and those before it."""
+        keys = list(partitions)
+        records = list(self.records(output, version))
+        for index, (number, _) in enumerate(records):
+            yield State(number, {key: _names_since(records[index:], output, key) for key in keys})
+
+    def last_change(self) -> int:
+        """The newest version that changed rows or columns: equal data is an equal pin."""
+        for commit in self.log.back_from(self.version):
+            if commit.changes_data or commit.changes_metadata:
+                return commit.version
+        return self.version
+
     def records(self, output: str, version: int | None = None) -> Iterator[tuple[int, Record]]:
         """Our commits that made data of the output live, newest first, as far as the log goes."""
         for commit in self.log.back_from(self.version if version is None else version):
             record = commit.record
-            if record is not None and record.kind in MAKES_DATA and (record.output, record.table_id) == (output, self.id):
+            if record is not None and record.kind in MAKES_DATA and record.output == output and self.made(record):
                 yield commit.version, record
 
     def undone(self) -> frozenset[Name]:

@@ -1,0 +1,17 @@
+"""Data pipelines that survive failure: Dagster assets as Delta tables that are written exactly once."""
+
+from pipeline_assets.errors import PermanentError, PipelineAssetsError, TransientError
+from pipeline_assets.io_manager import DeltaCheckpointIOManager
+from pipeline_assets.merge_config import MergeConfig, MergeOperationsConfig, MergeType, SchemaMode, WriteMode
+
+__all__ = [
+    "DeltaCheckpointIOManager",
+    "MergeConfig",
+    "MergeOperationsConfig",
+    "MergeType",
+    "PermanentError",
+    "PipelineAssetsError",
+    "SchemaMode",
+    "TransientError",
+    "WriteMode",
+]

@@ -1,0 +1,160 @@
+"""Which run continues which, and which attempt of a step this is. Knows Dagster's runs, not Delta.
+
+A run chain is a run and the runs that continue it from failure. A run continues its parent's chain when it has a
+parent and executes only steps that did not succeed in the chain, or when our planner says so; every other
+re-execution begins a chain of its own (DESIGN 4.7).
+"""
+
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import dagster as dg
+from dagster import DagsterEventType, DagsterInstance, DagsterRun
+
+from pipeline_assets.delta.record import chain_id
+
+CONTINUES_TAG = "pipeline_assets/continues"
+"""Set by our planner: the id of the run that this one continues. A re-execution inherits it, and has another parent."""
+_STARTS = {DagsterEventType.STEP_START, DagsterEventType.STEP_RESTARTED}
+_OVER = {dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED, dg.DagsterRunStatus.CANCELING}
+_PAGE = 200
+
+
+@dataclass(frozen=True)
+class Chain:
+    """A run chain as one of its runs sees it: the run ids from the first to that run."""
+
+    runs: tuple[str, ...]
+
+    @property
+    def first(self) -> str:
+        """The id of the chain's first run."""
+        return self.runs[0]
+
+    @cached_property
+    def number(self) -> int:
+        """Its identity in the tables' logs."""
+        return chain_id(self.first)
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One execution of a step by a run.
+
+    nth: 1 for the step's first in this run. number: when it began, ms; more than those of all attempts of the chain
+    before it. again: whether the chain has tried the step, or may have, before.
+    """
+
+    chain: Chain
+    run_id: str
+    step_key: str
+    nth: int
+    number: int
+
+    @property
+    def again(self) -> bool:
+        """Whether this is a retry, or a continuing run."""
+        return self.nth > 1 or len(self.chain.runs) > 1
+
+
+def chain_of(instance: DagsterInstance, run: DagsterRun) -> Chain:
+    """The chain of a run up to it."""
+    runs = [run.run_id]
+    while run.parent_run_id is not None:
+        parent = instance.get_run_by_id(run.parent_run_id)
+        if parent is None or not _continues(instance, run, parent):
+            break
+        runs.append(parent.run_id)
+        run = parent
+    return Chain(tuple(reversed(runs)))
+
+
+def attempt_of(instance: DagsterInstance, run: DagsterRun, step_key: str, nth: int) -> Attempt:
+    """The n-th attempt of a step by a run. A step that runs outside of a stored run gets a chain of its own."""
+    if not instance.has_run(run.run_id):
+        return detached(step_key)
+    chain = chain_of(instance, run)
+    number = 0
+    for run_id in chain.runs:
+        starts = step_starts(instance, run_id, step_key, None if run_id != run.run_id else nth)
+        for moment in starts[:nth] if run_id == run.run_id else starts:
+            number = max(moment, number + 1)
+    return Attempt(chain, run.run_id, step_key, nth, number)
+
+
+def detached(step_key: str) -> Attempt:
+    """An attempt that no instance knows of: a chain of its own, beginning now."""
+    run_id = str(uuid.uuid4())
+    return Attempt(Chain((run_id,)), run_id, step_key, 1, int(time.time() * 1000))
+
+
+def step_starts(instance: DagsterInstance, run_id: str, step_key: str, enough: int | None = None) -> list[int]:
+    """When the attempts of a step by a run began (ms), in order; the search may end when `enough` are found."""
+    found: list[int] = []
+    cursor: str | None = None
+    while True:
+        page = instance.get_records_for_run(run_id, cursor, _STARTS, limit=_PAGE, ascending=False)
+        starts = [record.event_log_entry for record in page.records if record.event_log_entry.step_key == step_key]
+        found += [int(entry.timestamp * 1000) for entry in starts]
+        if not page.has_more or (enough is not None and len(found) >= enough):
+            return found[::-1]
+        cursor = page.cursor
+
+
+def why_stopped(instance: DagsterInstance, attempt: Attempt) -> str | None:
+    """Why the event log says that an attempt is over: its run has ended, or a later one of the step has begun."""
+    run = instance.get_run_by_id(attempt.run_id)
+    if run is None:
+        return None if not instance.has_run(attempt.chain.first) else f"run {attempt.run_id} was deleted"
+    if run.status in _OVER:
+        return f"run {attempt.run_id} is {run.status.value} already"
+    if len(step_starts(instance, attempt.run_id, attempt.step_key, attempt.nth + 1)) > attempt.nth:
+        return f"a later attempt of step {attempt.step_key} has begun in run {attempt.run_id}"
+    return None
+
+
+def why_followed(instance: DagsterInstance, attempt: Attempt) -> str | None:
+    """Whether a run that continues this one has begun the step; asked where no table can tell, before it is created."""
+    for run in _descendants(instance, attempt.run_id):
+        if step_starts(instance, run.run_id, attempt.step_key, 1) and attempt.run_id in chain_of(instance, run).runs:
+            return f"run {run.run_id} continues run {attempt.run_id} and has begun step {attempt.step_key}"
+    return None
+
+
+def _descendants(instance: DagsterInstance, run_id: str) -> Iterator[DagsterRun]:
+    for run in instance.get_runs(dg.RunsFilter(tags={"dagster/parent_run_id": run_id})):
+        yield run
+        yield from _descendants(instance, run.run_id)
+
+
+def _continues(instance: DagsterInstance, run: DagsterRun, parent: DagsterRun) -> bool:
+    if run.tags.get(CONTINUES_TAG) == parent.run_id:
+        return True
+    succeeded: set[str] = set()
+    ancestor: DagsterRun | None = parent
+    while ancestor is not None:
+        succeeded |= _succeeded(instance, ancestor.run_id)
+        ancestor = instance.get_run_by_id(ancestor.parent_run_id) if ancestor.parent_run_id else None
+    return not succeeded & steps_of(instance, run)
+
+
+def _succeeded(instance: DagsterInstance, run_id: str) -> set[str]:
+    entries = instance.all_logs(run_id, of_type=DagsterEventType.STEP_SUCCESS)
+    return {entry.step_key for entry in entries if entry.step_key}
+
+
+def steps_of(instance: DagsterInstance, run: DagsterRun) -> set[str]:
+    """Keys of the steps that a run executes."""
+    if run.step_keys_to_execute:
+        return set(run.step_keys_to_execute)
+    if run.execution_plan_snapshot_id is None:
+        return set()
+    return set(instance.get_execution_plan_snapshot(run.execution_plan_snapshot_id).step_keys_to_execute)
+
+
+def parents(run: DagsterRun) -> Mapping[str, str]:
+    """The tags that make a new run the child of this one."""
+    return {"dagster/parent_run_id": run.run_id, "dagster/root_run_id": run.root_run_id or run.run_id}

@@ -1,0 +1,266 @@
+"""The checkpoint log: what a materialization's metadata says, and what the event log remembers by it.
+
+The only place where the metadata keys are spelled.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import dagster as dg
+from dagster import AssetKey, AssetMaterialization, AssetRecordsFilter, DagsterEvent, DagsterEventType, DagsterInstance
+from dagster import MetadataValue
+from dagster._core.events import AssetObservationData
+from deltalake import Schema
+
+from pipeline_assets.chains import Attempt, Chain
+from pipeline_assets.delta.decide import Pin
+from pipeline_assets.delta.names import WHOLE
+from pipeline_assets.delta.record import Part
+from pipeline_assets.delta.table import Table
+
+FORMAT = 1
+VERSION = "delta/version"
+TABLE_ID = "delta/table_id"
+CHAIN = "checkpoint/chain"
+ATTEMPT = "checkpoint/attempt"
+INPUTS = "checkpoint/inputs"
+INPUT_TABLES = "checkpoint/input_tables"
+ADOPTED, KEPT, RESTORED = "checkpoint/adopted", "checkpoint/kept", "checkpoint/restored"
+READ_BY = "checkpoint/read_by"
+"""In an observation: the step whose input the observed version is."""
+RAISED = "checkpoint/raised"
+"""In an observation: the step was told to compute again, from at least this version."""
+NOTES = "checkpoint/notes"
+_SLACK_SECONDS = 3600.0
+"""How far the clocks of hosts may differ when the event log is searched from a chain's beginning on."""
+_FIRST_PAGE, _PAGE = 4, 200
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint as an event tells it."""
+
+    partition: str
+    version: int
+    table_id: str
+    part: Part
+    event_id: int
+
+
+def metadata_of(part: Part, version: int, table: Table, output: "Described", flag: str | None = None) -> dict[str, Any]:
+    """What the materialization event of a checkpoint says; `flag` where its sender did not make it."""
+    counted = "dagster/partition_row_count" if output.partitioned else "dagster/row_count"
+    said: dict[str, Any] = {
+        VERSION: version,
+        TABLE_ID: table.id,
+        counted: part.rows,
+        "dagster/column_schema": output.columns,
+        "dagster/uri": table.location.uri,
+        "dagster/table_name": output.table_name,
+        "checkpoint/format": FORMAT,
+        CHAIN: part.chain,
+        # Above 2**53 nothing is lost: Dagster's int metadata goes up to 64 bits, and ms since 1970 need 41.
+        ATTEMPT: part.attempt,
+        INPUTS: MetadataValue.json({name: pin.version for name, pin in part.pins.items()}),
+        INPUT_TABLES: MetadataValue.json({name: pin.table_id for name, pin in part.pins.items()}),
+        "checkpoint/rows_in": part.rows_in,
+        "checkpoint/rows_quarantined": part.quarantined,
+        "checkpoint/rows_dropped": part.dropped,
+        "checkpoint/engine": part.engine,
+    }
+    if part.notes:
+        said[NOTES] = MetadataValue.json(dict(part.notes))
+    if flag is not None:
+        said[flag] = True
+    return said
+
+
+@dataclass(frozen=True)
+class Described:
+    """What the events of an output say of its table, the same for every version."""
+
+    table_name: str
+    partitioned: bool
+    columns: dg.TableSchema
+
+
+def described(table_name: str, partitioned: bool, schema: Schema, declared: Any = None) -> Described:
+    """With the descriptions and tags of a `dagster/column_schema` that the asset declares."""
+    known = {column.name: column for column in getattr(getattr(declared, "schema", declared), "columns", ())}
+    columns = []
+    for field in schema.fields:
+        kind = str(getattr(field.type, "type", None) or field.type)
+        extra = known.get(field.name)
+        columns.append(
+            dg.TableColumn(
+                field.name,
+                kind,
+                description=extra.description if extra else None,
+                constraints=dg.TableColumnConstraints(nullable=field.nullable),
+                tags=dict(extra.tags) if extra and extra.tags else None,
+            )
+        )
+    return Described(table_name, partitioned, dg.TableSchema(columns=columns))
+
+
+def checkpoint_of(event: dg.AssetMaterialization, event_id: int) -> Checkpoint | None:
+    """The checkpoint that an event speaks of; None where it speaks of none of ours."""
+    said = {name: value.value for name, value in event.metadata.items()}
+    if VERSION not in said or CHAIN not in said or said.get("checkpoint/format") != FORMAT:
+        return None
+    tables = _object(said.get(INPUT_TABLES))
+    pins = {name: Pin(str(tables.get(name, "")), int(version)) for name, version in _object(said.get(INPUTS)).items()}
+    rows = said.get("dagster/partition_row_count", said.get("dagster/row_count", 0))
+    part = Part(
+        chain=str(said[CHAIN]),
+        attempt=_number(said.get(ATTEMPT)),
+        pins=pins,
+        rows=int(_number(rows)),
+        rows_in=int(_number(said.get("checkpoint/rows_in"))),
+        quarantined=int(_number(said.get("checkpoint/rows_quarantined"))),
+        dropped=int(_number(said.get("checkpoint/rows_dropped"))),
+        engine=str(said.get("checkpoint/engine", "")),
+        notes=_object(said.get(NOTES)),
+    )
+    return Checkpoint(
+        event.partition or WHOLE, int(_number(said[VERSION])), str(said.get(TABLE_ID, "")), part, event_id
+    )
+
+
+def remembered(
+    instance: DagsterInstance, asset_key: AssetKey, partitions: Sequence[str], since: float | None = None
+) -> Iterator[Checkpoint]:
+    """Checkpoints of an asset's partitions in the event log, newest event first."""
+    keys = None if WHOLE in partitions else list(partitions)
+    cursor: str | None = None
+    limit = _FIRST_PAGE if len(partitions) == 1 else _PAGE
+    while True:
+        wanted = AssetRecordsFilter(asset_key=asset_key, asset_partitions=keys, after_timestamp=since)
+        found = instance.fetch_materializations(wanted, limit, cursor)
+        limit = _PAGE
+        for record in found.records:
+            if record.asset_materialization is not None:
+                checkpoint = checkpoint_of(record.asset_materialization, record.storage_id)
+                if checkpoint is not None:
+                    yield checkpoint
+        if not found.has_more:
+            return
+        cursor = found.cursor
+
+
+def of_version(
+    instance: DagsterInstance, asset_key: AssetKey, partition: str, version: int, table_id: str
+) -> Checkpoint | None:
+    """The checkpoint that made a version of a table, if the event log knows it."""
+    for checkpoint in remembered(instance, asset_key, [partition]):
+        if checkpoint.version == version and checkpoint.table_id == table_id:
+            return checkpoint
+        if checkpoint.table_id == table_id and checkpoint.version < version:
+            return None
+    return None
+
+
+def unheard(instance: DagsterInstance, asset_key: AssetKey, versions: Mapping[str, int], table_id: str) -> set[str]:
+    """Of the versions that are live in some partitions: those partitions whose version no event speaks of."""
+    missing = dict(versions)
+    if not missing:
+        return set()
+    oldest = min(missing.values())
+    for checkpoint in remembered(instance, asset_key, list(versions)):
+        if checkpoint.table_id == table_id and missing.get(checkpoint.partition) == checkpoint.version:
+            del missing[checkpoint.partition]
+        if not missing or (checkpoint.table_id == table_id and checkpoint.version < oldest and len(versions) == 1):
+            break
+    return set(missing)
+
+
+def of_chain(
+    instance: DagsterInstance, chain: Chain, asset_key: AssetKey, partitions: Sequence[str], table_id: str
+) -> dict[str, list[Checkpoint]]:
+    """What a chain committed of some partitions, by the event log: newest first for each."""
+    run = instance.get_run_record_by_id(chain.first)
+    since = run.create_timestamp.timestamp() - _SLACK_SECONDS if run is not None else None
+    found: dict[str, list[Checkpoint]] = {}
+    for checkpoint in remembered(instance, asset_key, partitions, since):
+        if checkpoint.part.chain == chain.first and checkpoint.table_id == table_id:
+            found.setdefault(checkpoint.partition, []).append(checkpoint)
+    return found
+
+
+def record_event(instance: DagsterInstance, asset_key: AssetKey, partition: str, said: Mapping[str, Any]) -> None:
+    """Send a materialization event that no run sends."""
+    instance.report_runless_asset_event(
+        AssetMaterialization(
+            asset_key=asset_key, partition=None if partition == WHOLE else partition, metadata=dict(said)
+        )
+    )
+
+
+def failed_check(instance: DagsterInstance, chain: Chain, asset_key: AssetKey) -> int | None:
+    """When (ms) a blocking check on the asset failed in this chain, if that is its newest word; None where all is well.
+
+    A checkpoint of an attempt that began before counts as undone for its own chain: a resume makes it again.
+    """
+    failed: dict[str, int | None] = {}
+    for run_id in chain.runs:
+        for entry in instance.all_logs(run_id, of_type=DagsterEventType.ASSET_CHECK_EVALUATION):
+            verdict = entry.get_dagster_event().asset_check_evaluation_data
+            if verdict.asset_key == asset_key:
+                bad = verdict.blocking and not verdict.passed
+                failed[verdict.check_name] = int(entry.timestamp * 1000) if bad else None
+    return max((moment for moment in failed.values() if moment is not None), default=None)
+
+
+@dataclass(frozen=True)
+class ObservedPin:
+    """A pin that a chain recorded. raised: an attempt was told to compute again from at least this version."""
+
+    read_by: str
+    pin: Pin
+    raised: bool
+
+
+def observe_pin(
+    instance: DagsterInstance, attempt: Attempt, asset_key: AssetKey, pin: Pin, raised: bool = False
+) -> None:
+    """Record, before anything is computed, at which version an attempt's chain reads an input."""
+    said = {VERSION: pin.version, TABLE_ID: pin.table_id, CHAIN: attempt.chain.first, READ_BY: attempt.step_key}
+    observation = dg.AssetObservation(
+        asset_key=asset_key,
+        description=f"{attempt.step_key} reads version {pin.version}",
+        metadata={**said, **({RAISED: True} if raised else {})},
+    )
+    run = instance.get_run_by_id(attempt.run_id)
+    event = DagsterEvent(
+        event_type_value=DagsterEventType.ASSET_OBSERVATION.value,
+        job_name=run.job_name if run is not None else "",
+        step_key=attempt.step_key,
+        event_specific_data=AssetObservationData(observation),
+        message=f"{attempt.step_key} reads {asset_key.to_user_string()} at version {pin.version}.",
+    )
+    instance.report_dagster_event(event, attempt.run_id)
+
+
+def observed_pins(instance: DagsterInstance, chain: Chain, asset_key: AssetKey) -> list[ObservedPin]:
+    """The pins of an input that a chain recorded, earliest first."""
+    found = []
+    for run_id in chain.runs:
+        for entry in instance.all_logs(run_id, of_type=DagsterEventType.ASSET_OBSERVATION):
+            observation = entry.get_dagster_event().asset_observation_data.asset_observation
+            said = {name: value.value for name, value in observation.metadata.items()}
+            if observation.asset_key == asset_key and said.get(CHAIN) == chain.first and READ_BY in said:
+                pin = Pin(str(said[TABLE_ID]), _number(said[VERSION]))
+                found.append(ObservedPin(str(said[READ_BY]), pin, bool(said.get(RAISED, False))))
+    return found
+
+
+def _object(value: Any) -> dict[str, Any]:
+    if isinstance(value, str):
+        value = json.loads(value)
+    return dict(value) if isinstance(value, Mapping) else {}
+
+
+def _number(value: Any) -> int:
+    return int(value) if isinstance(value, (int, float, str)) else 0

@@ -1,0 +1,102 @@
+"""MERGE through delta-rs, under the same compare-and-set as every other commit."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import polars as pl
+from deltalake import DeltaTable
+from deltalake.exceptions import CommitFailedError
+from deltalake.table import TableMerger
+
+from pipeline_assets.delta.commit import NO_HOOKS, Committed, Proposal, properties_of, stands
+from pipeline_assets.delta.partitions import Slice, spell
+from pipeline_assets.delta.table import Table
+from pipeline_assets.errors import RowsOutside
+
+ALL_OF = {
+    "deduplicate_insert": ("when_not_matched_insert_all",),
+    "update_only": ("when_matched_update_all",),
+    "upsert": ("when_matched_update_all", "when_not_matched_insert_all"),
+    "replace_and_delete_unmatched": ("when_matched_update_all", "when_not_matched_by_source_delete"),
+}
+"""The clauses of each kind of merge."""
+
+
+@dataclass(frozen=True)
+class Merge:
+    """Rows to be merged into some partitions of a table.
+
+    predicate: SQL over both aliases. kind: a key of ALL_OF, or `custom` with clauses: delta-rs's method names, each
+    with the arguments of its calls. slices: the target's rows that may match, or be deleted.
+    """
+
+    source: pl.DataFrame
+    predicate: str
+    kind: str
+    slices: Sequence[Slice]
+    source_alias: str | None = None
+    target_alias: str | None = None
+    clauses: Sequence[tuple[str, dict[str, Any]]] = field(default_factory=tuple)
+    error_on_type_mismatch: bool = True
+
+    def refuse_outside(self, output: str) -> None:
+        """Raise RowsOutside where the source has rows of other partitions."""
+        conditions = [one.expression() for one in self.slices]
+        outside = self.source.filter(~pl.any_horizontal(conditions).fill_null(False))
+        if outside.height:
+            values = outside.select(list(self.slices[0].columns)).row(0, named=True)
+            keys = [one.key for one in self.slices]
+            raise RowsOutside(output=output, partitions=keys, rows=outside.height, values=values)
+
+
+def try_merge(table: Table, proposal: Proposal, merge: Merge) -> Committed | None:
+    """Merge at exactly the version after `table`'s; None where another writer has it."""
+    version = table.version + 1
+    delta = DeltaTable(table.location.uri, version=table.version, storage_options=table.location.options)
+    try:
+        _merger(delta, table, proposal, merge).execute()
+    except CommitFailedError:
+        return Committed(version, proposal.record) if stands(table, version, proposal.record) else None
+    except BaseException:  # a panic, a lost response, a signal: it may stand all the same
+        if not stands(table, version, proposal.record):
+            raise
+    return Committed(version, proposal.record)
+
+
+def _merger(delta: DeltaTable, table: Table, proposal: Proposal, merge: Merge) -> TableMerger:
+    target = merge.target_alias or "target"
+    within = _within(merge.slices, target)
+    merger = delta.merge(
+        merge.source.to_arrow(compat_level=pl.CompatLevel.oldest()),
+        f"({merge.predicate}) AND {within}" if within else merge.predicate,
+        merge.source_alias or "source",
+        target,
+        error_on_type_mismatch=merge.error_on_type_mismatch,
+        commit_properties=properties_of(table, proposal),
+        post_commithook_properties=NO_HOOKS,
+    )
+    for clause, arguments in merge.clauses if merge.kind == "custom" else [(name, {}) for name in ALL_OF[merge.kind]]:
+        if within and "by_source" in clause:
+            # What the source does not speak of lies in other partitions, too, and those are not ours to touch.
+            own = arguments.get("predicate")
+            arguments = {**arguments, "predicate": f"({own}) AND {within}" if own else within}
+        merger = getattr(merger, clause)(**arguments)
+    return merger
+
+
+def _within(slices: Sequence[Slice], alias: str) -> str | None:
+    """The target's rows of the slices, as SQL; None for the whole table."""
+    choices = []
+    for one in slices:
+        if not one.columns:
+            return None
+        parts = [f'{alias}."{column}" {operator} {_literal(value)}' for column, operator, value in one.literals()]
+        choices.append(f"({' AND '.join(parts)})")
+    return f"({' OR '.join(choices)})"
+
+
+def _literal(value: Any) -> str:
+    if isinstance(value, (bool, int)):
+        return str(value).lower()
+    return "'" + str(spell(value)).replace("'", "''") + "'"

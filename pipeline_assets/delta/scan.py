@@ -1,0 +1,68 @@
+"""Reading a table at a pinned version."""
+
+from collections.abc import Sequence
+
+import polars as pl
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
+
+from pipeline_assets.delta.location import Location, value_folder
+from pipeline_assets.delta.partitions import Slice, rows_of
+from pipeline_assets.errors import DamagedTable, UnsupportedTable
+
+READABLE = frozenset({"columnMapping", "timestampNtz", "v2Checkpoint", "vacuumProtocolCheck", "typeWidening"})
+"""Reader features with which polars reads right rows. Without deletion vectors: polars would show deleted rows."""
+
+
+def scan(
+    location: Location,
+    version: int,
+    slices: Sequence[Slice] | None = None,
+    columns: Sequence[str] | None = None,
+) -> pl.LazyFrame:
+    """The rows of some partitions (None: all) at a version, as a lazy frame that may be pickled.
+
+    Raises DamagedTable where the version cannot be restored any more, UnsupportedTable for a feature by name.
+    """
+    delta = _open(location, version)
+    _refuse_unreadable(location, delta)
+    options = location.options or None
+    if _in_value_folders(delta):
+        frame = pl.scan_delta(location.uri, version=version, storage_options=options)
+    else:
+        # polars takes partition values from the path, and these files do not carry them there.
+        frame = pl.scan_delta(location.uri, version=version, storage_options=options, use_pyarrow=True)
+    rows = rows_of(slices) if slices is not None else None
+    frame = frame if rows is None else frame.filter(rows)
+    return frame if columns is None else frame.select(list(columns))
+
+
+def empty(schema: pl.Schema) -> pl.LazyFrame:
+    """No rows, with the columns of a table."""
+    return pl.DataFrame(schema=schema).lazy()
+
+
+def _open(location: Location, version: int) -> DeltaTable:
+    try:
+        return DeltaTable(location.uri, version=version, storage_options=location.options)
+    except DeltaError as error:
+        raise DamagedTable(table=location.uri, why=f"version {version} is not there any more ({error})") from error
+
+
+def _refuse_unreadable(location: Location, delta: DeltaTable) -> None:
+    features = set(delta.protocol().reader_features or ())
+    for feature in sorted(features - READABLE):
+        raise UnsupportedTable(
+            table=location.uri,
+            feature=f"the reader feature {feature!r}, with which rows would be read wrongly",
+            hint="Nothing was read. Rewrite the table without it, or read a copy.",
+        )
+
+
+def _in_value_folders(delta: DeltaTable) -> bool:
+    """Whether the files lie in `column=value/` folders; one file is looked at, since a writer does all alike."""
+    columns = delta.metadata().partition_columns
+    if not columns:
+        return True
+    first = next(iter(delta.file_uris()), None)
+    return first is None or all(f"/{value_folder(column)}=" in first or f"/{column}=" in first for column in columns)

@@ -1,0 +1,59 @@
+"""What a table asks of its writers, and whether we can do it (Delta protocol, "Requirements for Writers")."""
+
+from deltalake import DeltaTable
+
+from pipeline_assets.delta.decide import Mode
+from pipeline_assets.delta.table import Table
+from pipeline_assets.errors import UnsupportedTable
+
+HARMLESS = frozenset({"appendOnly", "invariants", "timestampNtz", "v2Checkpoint", "vacuumProtocolCheck", "domainMetadata"})
+"""Writer features that ask nothing of a writer who adds and removes whole files with statistics.
+
+`appendOnly` and `invariants` are only able to be used; whether they are is looked at by itself.
+"""
+_LOOKED_AT = frozenset(
+    {"checkConstraints", "generatedColumns", "columnMapping", "identityColumns", "changeDataFeed", "inCommitTimestamp"}
+)
+"""Features that ask something only where a property or a column uses them; older protocols imply them by number."""
+SWITCHES = {
+    "delta.enableChangeDataFeed": "the change data feed (delta.enableChangeDataFeed)",
+    "delta.enableDeletionVectors": "deletion vectors (delta.enableDeletionVectors)",
+    "delta.enableRowTracking": "row tracking (delta.enableRowTracking)",
+    "delta.enableInCommitTimestamps": "in-commit timestamps (delta.enableInCommitTimestamps)",
+    "delta.enableIcebergCompatV1": "Iceberg compatibility (delta.enableIcebergCompatV1)",
+    "delta.enableIcebergCompatV2": "Iceberg compatibility (delta.enableIcebergCompatV2)",
+}
+_OF_COLUMNS = {
+    "delta.generationExpression": "a generated column",
+    "delta.identity.start": "an identity column",
+    "delta.identity.step": "an identity column",
+    "delta.invariants": "a column invariant",
+}
+_CHECK = "delta.constraints."
+_UNSET = "Unset it, or write to another table; `pipeline-assets adopt` makes a checkpoint of what is there."
+
+
+def refuse_unwritable(table: Table, mode: Mode) -> None:
+    """Raise UnsupportedTable, by the feature's name, where our files would break a promise of the table's."""
+    for feature in _asked(table.delta, mode):
+        raise UnsupportedTable(table=table.location.uri, feature=feature, hint=_UNSET)
+
+
+def _asked(delta: DeltaTable, mode: Mode) -> list[str]:
+    configuration = delta.metadata().configuration
+    protocol = delta.protocol()
+    found = [f"the writer feature {name!r}" for name in sorted(set(protocol.writer_features or ()) - HARMLESS - _LOOKED_AT)]
+    if protocol.min_writer_version > 7 or protocol.min_reader_version > 3:
+        found.append(f"an unknown protocol ({protocol.min_reader_version}, {protocol.min_writer_version})")
+    found += [text for name, text in SWITCHES.items() if configuration.get(name) == "true"]
+    if configuration.get("delta.columnMapping.mode", "none") != "none":
+        found.append("column mapping (delta.columnMapping.mode)")
+    checks = [name.removeprefix(_CHECK) for name in configuration if name.startswith(_CHECK)]
+    found += [f"the CHECK constraint {name!r}" for name in checks]
+    if "delta.setTransactionRetentionDuration" in configuration:
+        found.append("delta.setTransactionRetentionDuration, by which it forgets who wrote what,")
+    if configuration.get("delta.appendOnly") == "true" and mode is not Mode.APPEND:
+        found.append("delta.appendOnly, and this write would replace rows,")
+    for field in delta.schema().fields:
+        found += [f"{text} ({field.name!r})" for name, text in _OF_COLUMNS.items() if name in field.metadata]
+    return found

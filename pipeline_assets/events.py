@@ -1,0 +1,72 @@
+"""The materialization events of what a writer did, handed to Dagster with the step's output."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dagster import OutputContext
+from dagster._core.execution.context.system import StepExecutionContext
+
+from pipeline_assets import checkpoints, faults
+from pipeline_assets.hearing import described_by
+from pipeline_assets.outputs import Output
+from pipeline_assets.steps import Step
+from pipeline_assets.writing import Outcome, Writer
+
+
+def report(context: OutputContext, writer: Writer) -> None:
+    """Give each partition the metadata of the checkpoint that counts for it (DESIGN 4.10)."""
+    assert writer.table is not None
+    describe = described_by(writer.output, writer.table)
+    said = {
+        key: checkpoints.metadata_of(outcome.part, outcome.version, writer.table, describe, outcome.flag)
+        for key, outcome in writer.outcomes.items()
+    }
+    if len(said) == 1:
+        context.add_output_metadata(next(iter(said.values())))
+    else:
+        _of_partitions(context.step_context, writer.output, said)
+    for key, outcome in writer.outcomes.items():
+        if outcome.flag is not None:
+            context.log.info(told(writer.step, writer.output, key, outcome))
+    _arm_after_event(context, writer.step, writer.output, list(said))
+
+
+def told(step: Step, output: Output, key: str, outcome: Outcome) -> str:
+    """What the log says of a partition that was not written."""
+    name = f"{output.name} [{key}]" if key != "*" else output.name
+    if outcome.flag == checkpoints.ADOPTED:
+        return (
+            f"{name}: this run chain had committed version {outcome.version} already; it is adopted, nothing was written."
+        )
+    whose = f"run chain {outcome.part.chain}" if outcome.part.chain else "somebody else"
+    return (
+        f"{name}: version {outcome.version} by {whose} was kept, nothing was written: it was made from newer inputs than "
+        f"this run's ({_versions(outcome.part.pins)} against {_versions(step.pins)}), or from the same later."
+    )
+
+
+def _of_partitions(step_context: StepExecutionContext, output: Output, said: Mapping[str, Mapping[str, Any]]) -> None:
+    """Like `step_context.add_asset_metadata`, which lists all partitions of the range again for each of them."""
+    accumulator = step_context._metadata_accumulator
+    for key, metadata in said.items():
+        accumulator = accumulator.with_additional_asset_metadata(output.asset_key, metadata, partition_key=key)
+    step_context._metadata_accumulator = accumulator
+
+
+def _versions(pins: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} version {pin.version}" for name, pin in pins.items()) or "no inputs"
+
+
+def _arm_after_event(context: OutputContext, step: Step, output: Output, keys: Sequence[str]) -> None:
+    """The fault point after the event: Dagster stores it after the IO manager has returned."""
+    if not faults.armed("after_event", output.name) or step.instance is None:
+        return
+
+    def crash(event: Any) -> None:
+        dagster_event = getattr(event, "dagster_event", None)
+        if dagster_event is None or not dagster_event.is_step_materialization:
+            return
+        if dagster_event.asset_key == output.asset_key:
+            faults.crash("after_event", output.name, step.attempt.chain.first, ",".join(keys))
+
+    step.instance.add_event_listener(context.run_id, crash)

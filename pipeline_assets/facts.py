@@ -1,0 +1,161 @@
+"""What the decision needs to know of one output, from the table's log, the event log and the run's status."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from pipeline_assets import checkpoints
+from pipeline_assets.chains import why_followed, why_stopped
+from pipeline_assets.delta import decide as rules
+from pipeline_assets.delta import names
+from pipeline_assets.delta.decide import Facts, Mode, Pins, Rival
+from pipeline_assets.delta.record import Part
+from pipeline_assets.delta.table import Live, Table
+from pipeline_assets.errors import FactsUnreachable, ForeignData
+from pipeline_assets.outputs import Output
+from pipeline_assets.proposals import READS
+from pipeline_assets.reading import memory_of, read_what_is_undone
+from pipeline_assets.steps import Step
+
+
+
+@dataclass
+class Looked:
+    """The facts of each partition at one version, and the live checkpoints that they were found in."""
+
+    facts: Mapping[str, Facts]
+    live: Mapping[str, Live] = field(default_factory=dict)
+
+
+def look(step: Step, output: Output, keys: Sequence[str], table: Table | None) -> Looked:
+    """What is known of some partitions. Raises FactsUnreachable where the event log cannot be asked."""
+    try:
+        return _look(step, output, keys, table)
+    except (SQLAlchemyError, ConnectionError) as error:
+        raise FactsUnreachable(output=output.name, partition=keys[0], why=str(error).splitlines()[0]) from error
+
+
+def _look(step: Step, output: Output, keys: Sequence[str], table: Table | None) -> Looked:
+    attempt = step.attempt
+    stopped = why_stopped(step.instance, attempt) if step.instance is not None else None
+    if table is None:
+        if stopped is None and step.instance is not None:
+            stopped = why_followed(step.instance, attempt)
+        return Looked({key: Facts(stopped=stopped) for key in keys})
+    undone_inputs = [
+        name for name, read in step.reads.items() if read.table.is_ours and read_what_is_undone(read, read.keys, read.pin.version)
+    ]
+    fence = table.txns.get(names.fence(attempt.chain.number), 0)
+    mine = committed_by_chain(step, output, keys, table)
+    live = {key: found for key in keys if (found := live_of(step, output, key, table)) is not None}
+    facts = {
+        key: Facts(
+            fence=fence,
+            hold=table.txns.get(names.hold(output.name, key), 0),
+            stopped=stopped,
+            mine=mine.get(key),
+            rivals=_rivals(step, output, key, table, live.get(key)),
+            undone_inputs=undone_inputs,
+        )
+        for key in keys
+    }
+    return Looked(facts, live)
+
+
+def live_of(step: Step, output: Output, key: str, table: Table) -> Live | None:
+    """The live checkpoint of a partition. Raises ForeignData where nobody knows any more what it was made from."""
+    live = table.live(output.name, key, memory_of(step, output, table))
+    if live is not None and live.part is None and step.instance is not None:
+        raise ForeignData(
+            table=output.location.uri,
+            why=f"version {live.version} was written as {output.name}, but neither the table's log nor Dagster's event "
+            "log knows any more from what, so it is not replaced",
+        )
+    return live
+
+
+def committed_by_chain(step: Step, output: Output, keys: Sequence[str], table: Table) -> dict[str, Rival]:
+    """This chain's checkpoints that are not undone: live in the table, or in the event log."""
+    undone = table.undone()
+    bad_before = _failed_check(step, output)
+    found: dict[str, Rival] = {}
+
+    def note(key: str, version: int, part: Part) -> None:
+        rival = Rival(part.name(output.name, key), version, part.pins)
+        if rival.name not in undone and part.attempt > bad_before:
+            found.setdefault(key, rival)
+
+    chain = step.attempt.chain
+    for key in keys:
+        version = _own_version(output, key, table, chain.number)
+        record = table.record_at(version) if version is not None else None
+        part = record.parts.get(key) if record is not None and table.made(record) else None
+        if version is not None and part is not None:
+            note(key, version, part)
+    unsure = [key for key in keys if key not in found]
+    if unsure and step.attempt.again and step.instance is not None and output.asset_key is not None:
+        told = checkpoints.of_chain(step.instance, chain, output.asset_key, unsure, table.id)
+        for key, committed in told.items():
+            for one in committed:
+                note(key, one.version, one.part)
+    return found
+
+
+def _own_version(output: Output, key: str, table: Table, chain: int) -> int | None:
+    if output.mode is not Mode.OVERWRITE:
+        return table.has_member(output.name, key, chain) or None
+    if table.txns.get(names.chain(output.name, key)) == chain:
+        return table.txns.get(names.data(output.name, key))
+    return None
+
+
+def _failed_check(step: Step, output: Output) -> int:
+    if not step.attempt.again or step.instance is None or output.asset_key is None:
+        return -1
+    failed = checkpoints.failed_check(step.instance, step.attempt.chain, output.asset_key)
+    return -1 if failed is None else failed
+
+
+def _rivals(step: Step, output: Output, key: str, table: Table, live: Live | None) -> list[Rival]:
+    if output.mode is Mode.APPEND or live is None or live.part is None:
+        return []
+    if output.mode is Mode.MERGE:
+        return _merges(step, output, key, table)
+    return [_rival(step, output, key, live.version, live.part)]
+
+
+def _merges(step: Step, output: Output, key: str, table: Table) -> list[Rival]:
+    """Merges of other chains that read an input partition that this one reads, too."""
+    mine = {name: set(read.keys) for name, read in step.reads.items()}
+    found = []
+    for version, record in table.records(output.name):
+        part = record.parts.get(key)
+        if part is None or record.kind == "restore" or part.chain == step.attempt.chain.first:
+            continue
+        theirs = part.notes.get(READS, {})
+        if not mine or any(set(theirs.get(name, ())) & keys for name, keys in mine.items()):
+            found.append(_rival(step, output, key, version, part))
+    undone = table.undone()
+    return [rival for rival in found if rival.name not in undone]
+
+
+def _rival(step: Step, output: Output, key: str, version: int, part: Part) -> Rival:
+    return Rival(part.name(output.name, key), version, part.pins, _made_from_undone(step, part.pins))
+
+
+def _made_from_undone(step: Step, pins: Pins) -> bool:
+    """Whether a checkpoint was made from something undone, on the inputs that this attempt reads as well."""
+    for name, pin in pins.items():
+        read = step.reads.get(name)
+        if read is None or read.table.id != pin.table_id or not read.table.is_ours:
+            continue
+        if read_what_is_undone(read, read.keys, pin.version):
+            return True
+    return False
+
+
+def decide(step: Step, output: Output, looked: Looked) -> rules.RangeDecision:
+    """What the attempt may do with each partition."""
+    attempt = rules.Attempt(step.attempt.chain.number, step.attempt.number, step.pins, output.mode)
+    return rules.decide_range(looked.facts, dict.fromkeys(looked.facts, attempt))

@@ -1,0 +1,213 @@
+"""Dagster's side of reading and writing: `DeltaCheckpointIOManager`."""
+
+from collections.abc import Mapping
+from typing import Any, get_args, get_origin
+
+import dagster as dg
+import polars as pl
+import pyarrow as pa
+from dagster import DagsterInvariantViolationError, InputContext, OutputContext
+from dagster._check import CheckError
+from dagster._core.execution.plan.outputs import StepOutputHandle
+from dagster_deltalake.config import AzureConfig, ClientConfig, GcsConfig, LocalConfig, S3Config
+from pydantic import Field
+
+from pipeline_assets import checkpoints, faults
+from pipeline_assets.beginning import begin
+from pipeline_assets.delta.location import Location
+from pipeline_assets.delta.probe import refuse_without_conditional_put
+from pipeline_assets.delta.types import from_lazy, to_lazy
+from pipeline_assets.errors import ForeignData, PermanentError
+from pipeline_assets.events import report
+from pipeline_assets.merge_config import MergeConfig, SchemaMode, WriteMode
+from pipeline_assets.outputs import Output, Settings, of_input, of_output, partition_keys
+from pipeline_assets.reading import declared_empty, frame_of, missing, read
+from pipeline_assets.steps import Step, step_of
+from pipeline_assets.writing import ComputeAgain, Writer
+
+TYPES = (pl.LazyFrame, pl.DataFrame, pa.Table, pa.RecordBatchReader)
+AGAIN = 1_000_000
+"""How often an attempt may be told to compute again: as often as others are faster, which ends when they do."""
+
+
+class UnsupportedValue(PermanentError, CheckError):
+    """A Python type that is no table."""
+
+    def __init__(self, type_: Any) -> None:
+        known = ", ".join(str(one) for one in TYPES)
+        super().__init__(
+            f"DeltaCheckpointIOManager, just as DeltaLakeIOManager does not have a handler for type '{type_}', has none. "
+            f"Has handlers for types '{known}'. Nothing was written or read; annotate one of them."
+        )
+
+
+class DeltaCheckpointIOManager(dg.ConfigurableIOManagerFactory):
+    """Stores assets and op outputs as Delta tables that are written exactly once, and read at recorded versions.
+
+    It takes the configuration of dagster-deltalake's `DeltaLakeIOManager`, and works with a plain `@dg.asset`:
+
+        resources={"io_manager": DeltaCheckpointIOManager(root_uri="data", storage_options=LocalConfig())}
+
+    Values: `pl.LazyFrame` (streamed in and out), `pl.DataFrame`, `pa.Table`, `pa.RecordBatchReader`; as an input also a
+    `dict` of partition key → one of them. An input without annotation is a `pl.LazyFrame`.
+
+    Metadata of an asset or `Out`: `partition_expr` (the column of the partitions, or a dict of columns by dimension),
+    `schema`, `mode`, `schema_mode`, `allow_empty`, `merge_config`, `merge_predicate`, `custom_metadata`; of an `AssetIn`
+    or `In`: `columns`. The table is `<root_uri>/<schema>/<asset name>`.
+
+    Raises subclasses of `PipelineAssetsError`; a PermanentError is not mended by trying again.
+    """
+
+    root_uri: str = Field(description="Where the tables lie: a folder, or the URI of an object store.")
+    storage_options: AzureConfig | S3Config | LocalConfig | GcsConfig = Field(
+        default_factory=LocalConfig, discriminator="provider", description="How the storage is reached."
+    )
+    client_options: ClientConfig | None = Field(default=None, description="Options of the HTTP client.")
+    mode: WriteMode = Field(default=WriteMode.overwrite, description="What a write does with rows that are there.")
+    schema_mode: SchemaMode | None = Field(
+        default=None, description="Which change of a table's columns is allowed: none, 'merge' adds, 'overwrite' any."
+    )
+    overwrite_schema: bool = Field(default=False, description="dagster-deltalake's word for schema_mode 'overwrite'.")
+    merge_config: MergeConfig | None = Field(default=None, description="How rows are merged with mode 'merge'.")
+    table_config: dict[str, str] | None = Field(default=None, description="Delta properties of tables it creates.")
+    schema_: str | None = Field(default=None, alias="schema", description="The folder of all tables.")
+    custom_metadata: dict[str, str] | None = Field(default=None, description="Added to each commit.")
+    writer_properties: dict[str, str] | None = Field(
+        default=None, description="`compression` (zstd, snappy, lz4, uncompressed) and `compression_level`."
+    )
+    writer_engine: str | None = Field(default=None, description="Accepted for dagster-deltalake's sake; no effect.")
+    commit_timeout: float = Field(
+        default=300.0, description="Seconds for which a commit is tried, and a rollback at work is waited for."
+    )
+
+    def create_io_manager(self, context: Any) -> "CheckpointIOManager":
+        """The IO manager of one process."""
+        return CheckpointIOManager(self.settings())
+
+    def settings(self) -> Settings:
+        """The configuration without Dagster's clothes. Raises ConfigurationError."""
+        client = self.client_options.str_dict() if self.client_options is not None else {}
+        options = {**self.storage_options.str_dict(), **client}
+        options.pop("provider", None)
+        return Settings(
+            root=Location.of(self.root_uri, options),
+            schema=self.schema_,
+            mode=self.mode,
+            schema_mode=SchemaMode.overwrite if self.overwrite_schema else self.schema_mode,
+            merge=self.merge_config,
+            table_config=dict(self.table_config or {}),
+            custom_metadata=dict(self.custom_metadata or {}),
+            writer=dict(self.writer_properties or {}),
+            commit_seconds=self.commit_timeout,
+        )
+
+
+class CheckpointIOManager(dg.IOManager):
+    """What `DeltaCheckpointIOManager` makes for a run."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    def load_input(self, context: InputContext) -> Any:
+        """The rows of an input at its pinned version. Raises ForeignData, DamagedTable, UnsupportedTable."""
+        wants, by_partition = load_type(context)
+        output = of_input(context, self.settings)
+        refuse_without_conditional_put(self.settings.root)
+        step = self._begun(context)
+        keys = partition_keys(context)
+        if not keys:
+            empty = from_lazy(declared_empty(output), wants)
+            return {} if by_partition else empty
+        found = read(step, output, keys, _source_run(context))
+        absent = missing(found)
+        present = [key for key in keys if key not in set(absent)]
+        if not present:
+            raise ForeignData(table=output.location.uri, why=f"nothing has materialized {output.name} {keys[:3]} yet")
+        if absent:
+            context.log.info(f"{output.name}: {len(present)} of {len(keys)} partitions are there and are read.")
+        self._told(context, step, output)
+        columns = (context.definition_metadata or {}).get("columns")
+        if by_partition:
+            return {key: from_lazy(frame_of(found, [key], columns), wants) for key in present}
+        return from_lazy(frame_of(found, present, columns), wants)
+
+    def handle_output(self, context: OutputContext, obj: Any) -> None:
+        """Write a value exactly once. Raises subclasses of PipelineAssetsError."""
+        if obj is None:
+            raise DagsterInvariantViolationError(
+                "Unexpected 'None' output value. If a 'None' value is intentional, set the output"
+                " type to None by adding return type annotation '-> None'."
+            )
+        if not isinstance(obj, TYPES):
+            raise UnsupportedValue(type(obj))
+        refuse_without_conditional_put(self.settings.root)
+        step = self._begun(context)
+        writer = Writer(step, of_output(context, self.settings), partition_keys(context))
+        try:
+            writer.write(to_lazy(obj))
+        except ComputeAgain as again:
+            _retry(context, step, again)
+        report(context, writer)
+
+    def _begun(self, context: InputContext | OutputContext) -> Step:
+        step_context = _step_context(context)
+        step = step_of(step_context)
+        if step.begun:
+            return step
+        outputs = []
+        if step.attempt.again:
+            for handle in _outputs_of(step_context):
+                if step_context.get_io_manager(handle) is self:
+                    of_step = step_context.get_output_context(handle)
+                    outputs.append((of_output(of_step, self.settings), partition_keys(of_step)))
+        begin(step, outputs)
+        if faults.is_set() and step_context is not None:
+            for handle in _outputs_of(step_context):
+                writes = step_context.get_output_context(handle)
+                stage = of_output(writes, self.settings).name
+                faults.crash("before_compute", stage, step.attempt.chain.first, ",".join(partition_keys(writes)))
+        return step
+
+    def _told(self, context: InputContext, step: Step, output: Output) -> None:
+        """Say in the log what is read, so that nobody has to guess."""
+        pin = step.pins[output.name]
+        context.log.debug(f"{output.name} is read at version {pin.version}.")
+
+
+def load_type(context: InputContext) -> tuple[Any, bool]:
+    """The type that an input asks for, and whether it wants a dict of partitions. Raises UnsupportedValue."""
+    asked = context.dagster_type.typing_type
+    by_partition = get_origin(asked) in (dict, Mapping) and bool(get_args(asked))
+    wants = get_args(asked)[1] if by_partition else asked
+    if wants is Any:
+        wants = pl.LazyFrame
+    if not (isinstance(wants, type) and issubclass(wants, TYPES)):
+        raise UnsupportedValue(wants)
+    return wants, by_partition
+
+
+def _retry(context: OutputContext, step: Step, again: ComputeAgain) -> None:
+    if step.instance is None:
+        raise again
+    for name, pin in again.pins.items():
+        read_before = step.reads.get(name)
+        if read_before is not None and read_before.output.asset_key is not None and pin != read_before.pin:
+            checkpoints.observe_pin(step.instance, step.attempt, read_before.output.asset_key, pin, raised=True)
+    context.log.info(f"Nothing was written: {again.reason}. The step is computed again.")
+    raise dg.RetryRequested(max_retries=AGAIN) from again
+
+
+def _step_context(context: InputContext | OutputContext) -> Any:
+    return context._step_context
+
+
+def _outputs_of(step_context: Any) -> list[StepOutputHandle]:
+    step = step_context.step
+    return [StepOutputHandle(step.key, output.name) for output in step.step_outputs]
+
+
+def _source_run(context: InputContext) -> str | None:
+    """The run that made an op's output; Dagster names a parent's where this run does not execute the op."""
+    upstream = context.upstream_output
+    return None if upstream is None or upstream.has_asset_key else upstream.run_id
+

@@ -1,0 +1,174 @@
+"""What an output is: its name in the protocol, its table, its partitions, and how it is written."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import dagster as dg
+from dagster import AssetKey, InputContext, OutputContext, PartitionsDefinition
+
+from pipeline_assets.delta.decide import Mode
+from pipeline_assets.delta.location import Location
+from pipeline_assets.delta.names import WHOLE
+from pipeline_assets.errors import ConfigurationError
+from pipeline_assets.merge_config import MergeConfig, SchemaMode, WriteMode
+from pipeline_assets.slices import PARTITION_EXPR, Wanted, partition_columns, wanted
+
+DEFAULT_SCHEMA = "public"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the outputs of an IO manager are written, unless an asset's metadata says otherwise."""
+
+    root: Location
+    schema: str | None = None
+    mode: WriteMode = WriteMode.overwrite
+    schema_mode: SchemaMode | None = None
+    merge: MergeConfig | None = None
+    table_config: Mapping[str, str | None] = field(default_factory=dict)
+    custom_metadata: Mapping[str, Any] = field(default_factory=dict)
+    writer: Mapping[str, Any] = field(default_factory=dict)
+    commit_seconds: float = 300.0
+    """How long a commit is tried, and a rollback at work waited for."""
+
+
+@dataclass(frozen=True)
+class Output:
+    """One output of a step, or the output that an input reads.
+
+    name: as the protocol spells it: the asset's key, or for an op its step, output name and mapping key.
+    """
+
+    name: str
+    asset_key: AssetKey | None
+    location: Location
+    table_name: str
+    metadata: Mapping[str, Any]
+    partitions_def: PartitionsDefinition[Any] | None
+    settings: Settings
+
+    @property
+    def write_mode(self) -> WriteMode:
+        """The asset's `mode`, else the IO manager's. Raises ConfigurationError."""
+        found = self.metadata.get("mode")
+        return self.settings.mode if found is None else _choice(WriteMode, found, "mode", self.name)
+
+    @property
+    def mode(self) -> Mode:
+        """What a write does with the rows that are there."""
+        return {WriteMode.append: Mode.APPEND, WriteMode.merge: Mode.MERGE}.get(self.write_mode, Mode.OVERWRITE)
+
+    @property
+    def schema_mode(self) -> SchemaMode | None:
+        """Which change of the schema the asset, else the IO manager, allows. Raises ConfigurationError."""
+        if self.metadata.get("overwrite_schema"):
+            return SchemaMode.overwrite
+        found = self.metadata.get("schema_mode")
+        return self.settings.schema_mode if found is None else _choice(SchemaMode, found, "schema_mode", self.name)
+
+    @property
+    def allows_empty(self) -> bool:
+        """Whether an empty frame may replace rows: metadata `allow_empty`."""
+        return bool(self.metadata.get("allow_empty", False))
+
+    @property
+    def merge(self) -> MergeConfig:
+        """How rows are merged; the asset's `merge_predicate` replaces the IO manager's. Raises ConfigurationError."""
+        config = self.settings.merge
+        own = self.metadata.get("merge_config")
+        if own is not None:
+            config = own if isinstance(own, MergeConfig) else MergeConfig(**own)
+        predicate = self.metadata.get("merge_predicate")
+        if config is not None and predicate is not None:
+            config = config.model_copy(update={"predicate": predicate})
+        if config is None or not config.predicate:
+            raise ConfigurationError(
+                f"{self.name} is written with mode 'merge', but has no merge_config with a predicate. Nothing was "
+                "written. Set it at the IO manager, or as metadata 'merge_config' of the asset."
+            )
+        return config
+
+    @property
+    def custom_metadata(self) -> Mapping[str, Any]:
+        """The user's own commit metadata."""
+        return dict(self.metadata.get("custom_metadata") or self.settings.custom_metadata)
+
+    @property
+    def columns(self) -> list[str]:
+        """Columns that the table is partitioned by."""
+        return partition_columns(self.name, self.partitions_def, self.metadata.get(PARTITION_EXPR))
+
+    def wanted(self, keys: Sequence[str]) -> tuple[Wanted, ...]:
+        """What some of its partition keys ask for."""
+        return wanted(self.name, self.partitions_def, keys, self.metadata.get(PARTITION_EXPR))
+
+
+def of_output(context: OutputContext, settings: Settings) -> Output:
+    """The output that a step hands to its IO manager."""
+    definition = context.asset_partitions_def if context.has_asset_key and context.has_asset_partitions else None
+    return _output(context, settings, definition)
+
+
+def of_input(context: InputContext, settings: Settings) -> Output:
+    """The output that an input reads."""
+    upstream = context.upstream_output
+    if upstream is None:
+        raise ConfigurationError(
+            f"Input {context.name!r} has no upstream output or asset, so there is no table to read. "
+            "Nothing was read; give it an asset, or another input manager."
+        )
+    definition = context.asset_partitions_def if context.has_asset_key and context.has_asset_partitions else None
+    return _output(upstream, settings, definition, context.asset_key if context.has_asset_key else None)
+
+
+def partition_keys(context: OutputContext | InputContext) -> list[str]:
+    """The partition keys that a step writes or reads; one that is none where there are no partitions."""
+    if not (context.has_asset_key and context.has_asset_partitions):
+        return [WHOLE]
+    return list(context.asset_partition_keys)
+
+
+def table_of(asset_key: AssetKey, metadata: Mapping[str, Any], schema: str | None) -> tuple[str, str]:
+    """Schema and table of an asset, by dagster-deltalake's rule: metadata, configuration, key prefix, `public`."""
+    path = asset_key.path
+    prefix = path[-2] if len(path) > 1 else DEFAULT_SCHEMA
+    return str(metadata.get("schema") or schema or prefix), path[-1]
+
+
+def _output(
+    context: OutputContext,
+    settings: Settings,
+    definition: PartitionsDefinition[Any] | None,
+    asset_key: AssetKey | None = None,
+) -> Output:
+    metadata = {**(context.definition_metadata or {})}
+    if asset_key is None and context.has_asset_key:
+        asset_key = context.asset_key
+    if asset_key is not None:
+        schema, table = table_of(asset_key, metadata, settings.schema)
+        name = asset_key.to_user_string()
+    else:
+        schema = str(metadata.get("schema") or settings.schema or DEFAULT_SCHEMA)
+        table = str(metadata.get("table") or context.name)
+        name = f"{context.step_key}.{context.name}"
+        if context.mapping_key:
+            table, name = f"{table}.{context.mapping_key}", f"{name}[{context.mapping_key}]"
+    location = settings.root.child(schema, table)
+    return Output(name, asset_key, location, f"{schema}.{table}", metadata, definition, settings)
+
+
+def _choice(choices: Any, found: Any, what: str, name: str) -> Any:
+    try:
+        return choices(getattr(found, "value", found))
+    except ValueError as error:
+        allowed = ", ".join(repr(choice.value) for choice in choices)
+        raise ConfigurationError(
+            f"{name} has {what} {found!r} in its metadata; it may be {allowed}. Nothing was written."
+        ) from error
+
+
+def asset_of(output: Output) -> dg.AssetKey:
+    """The asset's key; only asked where there is one."""
+    assert output.asset_key is not None, output.name
+    return output.asset_key

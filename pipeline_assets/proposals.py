@@ -1,0 +1,111 @@
+"""What a commit of an attempt says: its record, its entries in the table's log, its file actions."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from deltalake import Schema
+
+from pipeline_assets.delta import names
+from pipeline_assets.delta.commit import Proposal
+from pipeline_assets.delta.decide import Mode
+from pipeline_assets.delta.files import DataFile, remove_of
+from pipeline_assets.delta.partitions import Slice
+from pipeline_assets.delta.record import Part, Record
+from pipeline_assets.delta.table import Table
+from pipeline_assets.outputs import Output
+from pipeline_assets.steps import Step
+
+READS = "reads"
+"""In a merge's notes: for each input the partitions that were read."""
+FOREIGN_REPLACED = "replaced_foreign_version"
+FOREIGN_IGNORED = "ignored_foreign_changes"
+
+
+def part_of(step: Step, output: Output, rows: int, key: str, table: Table | None, one: Slice | None = None) -> Part:
+    """The checkpoint of one partition, in rows that the function returned for it."""
+    return Part(
+        chain=step.attempt.chain.first,
+        attempt=step.attempt.number,
+        pins=step.pins,
+        rows=rows,
+        rows_in=rows,
+        run=step.attempt.run_id,
+        notes=_notes(step, output, key, table, one),
+    )
+
+
+def entries(step: Step, output: Output, keys: Sequence[str], version: int) -> dict[str, int]:
+    """The `txn` entries of a commit at a version that makes some partitions live."""
+    chain = step.attempt.chain.number
+    found: dict[str, int] = {}
+    for key in keys:
+        found[names.data(output.name, key)] = version
+        found[names.chain(output.name, key)] = chain
+        if output.mode is not Mode.OVERWRITE:
+            found[names.member(output.name, key, chain)] = version
+    return found
+
+
+def creation(step: Step, output: Output, filed: Mapping[str, list[DataFile]], keys: Sequence[str]) -> Proposal:
+    """The first version of a table, with its data."""
+    parts = {key: part_of(step, output, _rows(filed[key]), key, None) for key in keys}
+    record = Record("write", output.name, "", parts, output.mode)
+    adds = [file.add for key in keys for file in filed[key]]
+    return Proposal(record, adds, entries(step, output, keys, 0), custom=output.custom_metadata)
+
+
+def empty_creation(step: Step, output: Output) -> Proposal:
+    """The first version of a table that is appended to or merged into: version 0 could not name a member (0: undone)."""
+    record = Record("create", output.name, "", mode=output.mode)
+    return Proposal(record, txns={names.fence(step.attempt.chain.number): step.attempt.number})
+
+
+def write(
+    step: Step,
+    output: Output,
+    table: Table,
+    slices: Sequence[Slice],
+    filed: Mapping[str, list[DataFile]],
+    changed: Schema | None = None,
+) -> Proposal:
+    """The next version of a table: the files of these slices replaced, or appended to.
+
+    changed: another schema for the whole table, all of whose files are replaced.
+    """
+    keys = [one.key for one in slices]
+    adds = [file.add for key in keys for file in filed[key]]
+    parts = {one.key: part_of(step, output, _rows(filed[one.key]), one.key, table, one) for one in slices}
+    record = Record("write", output.name, table.id, parts, output.mode)
+    proposal = Proposal(record, adds, entries(step, output, keys, table.version + 1), custom=output.custom_metadata)
+    if changed is not None:
+        return replace(proposal, schema=changed)
+    if output.mode is Mode.APPEND:
+        return proposal
+    return replace(proposal, actions=[*adds, *map(remove_of, table.paths(slices))])
+
+
+def merged(step: Step, output: Output, table: Table, keys: Sequence[str], rows: int) -> Proposal:
+    """The next version of a table, by a merge of so many rows."""
+    parts = {key: part_of(step, output, rows, key, table) for key in keys}
+    record = Record("write", output.name, table.id, parts, Mode.MERGE)
+    return Proposal(record, txns=entries(step, output, keys, table.version + 1), custom=output.custom_metadata)
+
+
+def _rows(files: Sequence[DataFile]) -> int:
+    return sum(file.rows for file in files)
+
+
+def _notes(step: Step, output: Output, key: str, table: Table | None, one: Slice | None) -> dict[str, Any]:
+    notes: dict[str, Any] = {}
+    ignored = {name: dict(read.kept_at) for name, read in step.reads.items() if read.kept_at}
+    if ignored:
+        notes[FOREIGN_IGNORED] = ignored
+    if output.mode is Mode.MERGE:
+        notes[READS] = {name: read.keys for name, read in step.reads.items()}
+    if table is not None and one is not None:
+        version = table.txns.get(names.data(output.name, key))
+        foreign = table.foreign_between(one, version, table.version) if version is not None else None
+        if foreign is not None:
+            notes[FOREIGN_REPLACED] = foreign.version
+    return notes

@@ -1,0 +1,216 @@
+"""Pinned reads: which version of an input an attempt reads, and its rows."""
+
+from collections.abc import Iterable, Sequence
+
+import polars as pl
+
+from pipeline_assets import checkpoints
+from pipeline_assets.chains import Chain, chain_of
+from pipeline_assets.delta import names
+from pipeline_assets.delta.choose import choose_state, reads_undone
+from pipeline_assets.delta.decide import Name, Pin
+from pipeline_assets.delta.partitions import Slice
+from pipeline_assets.delta.scan import empty, scan
+from pipeline_assets.delta.types import polars_type
+from pipeline_assets.delta.table import Memory, Table, open_table
+from pipeline_assets.errors import ForeignData
+from pipeline_assets.outputs import Output
+from pipeline_assets.slices import slices_among
+from pipeline_assets.steps import Read, Step
+
+
+def read(step: Step, output: Output, keys: Sequence[str], source_run: str | None = None) -> Read | None:
+    """Pin an input; None where a stage reads its own table before there is any. Raises ForeignData, DamagedTable.
+
+    source_run: for an op's output the run that made it.
+    """
+    table = open_table(output.location)
+    if table is None:
+        raise ForeignData(table=output.location.uri, why="there is no such table; materialize it first")
+    found = Read(output, table, Pin(table.id, table.version), slices_among(output.wanted(keys), table.schema, output.name))
+    if not table.is_ours:
+        found.pin = _source_pin(step, output, table)
+    else:
+        found.pin = _explained_pin(step, found, source_run)
+        found.kept_at = _touched(step, found)
+    step.reads[output.name] = found
+    return found
+
+
+def frame_of(found: Read, only: Iterable[str] | None = None, columns: Sequence[str] | None = None) -> pl.LazyFrame:
+    """The rows of a read, of all its partitions or only of some."""
+    chosen = found.slices if only is None else [one for one in found.slices if one.key in set(only)]
+    newest = [one for one in chosen if one.key not in found.kept_at]
+    frames = []
+    if newest:
+        version = found.table.same_data_as(found.pin.version)
+        frames.append(scan(found.output.location, version, newest, columns))
+    for one in chosen:
+        if one.key in found.kept_at:
+            frames.append(scan(found.output.location, found.kept_at[one.key], [one], columns))
+    return frames[0] if len(frames) == 1 else pl.concat(frames, how="vertical")
+
+
+def missing(found: Read) -> list[str]:
+    """Partitions that are read and of which no checkpoint speaks; one that holds foreign data is refused."""
+    if not found.table.is_ours:
+        return []
+    written = set(found.table.written_partitions(found.output.name))
+    absent = [one for one in found.slices if one.key not in written]
+    if absent and found.table.paths(absent):
+        key = next(one.key for one in absent if found.table.paths([one]))
+        raise ForeignData(
+            table=found.output.location.uri, why=f"partition {key} holds data that no checkpoint of {found.output.name} explains"
+        )
+    return [one.key for one in absent]
+
+
+def read_what_is_undone(found: Read, keys: Iterable[str], version: int) -> bool:
+    """Whether what these partitions held at a version has been taken back since. `found.table` is refreshed."""
+    found.table.refresh()
+    undone = found.table.undone()
+    if not undone:
+        return False
+    state = next(iter(found.table.states_at(found.output.name, keys, version)), None)
+    return state is not None and reads_undone(state, keys, undone)
+
+
+def declared_empty(output: Output) -> pl.LazyFrame:
+    """No rows: for a stage that reads its own history, and for whom there is none yet.
+
+    Its columns are those of the table, else those of the asset's metadata `dagster/column_schema`, whose types may be
+    Delta's (`long`, `date`, …).
+    """
+    table = open_table(output.location)
+    if table is not None:
+        return empty(scan(table.location, table.version).collect_schema())
+    declared = output.metadata.get("dagster/column_schema")
+    columns = getattr(getattr(declared, "schema", declared), "columns", ())
+    return empty(pl.Schema({column.name: polars_type(column.type) for column in columns}))
+
+
+def memory_of(step: Step, output: Output, table: Table) -> Memory | None:
+    """What the event log remembers of an asset's checkpoints, for when log clean-up took the commits."""
+    instance, asset_key = step.instance, output.asset_key
+    if instance is None or asset_key is None:
+        return None
+
+    def memory(partition: str, version: int) -> "checkpoints.Part | None":
+        found = checkpoints.of_version(instance, asset_key, partition, version, table.id)
+        return found.part if found else None
+
+    return memory
+
+
+def own_names(step: Step, found: Read, chain: Chain) -> dict[str, frozenset[Name]]:
+    """For each partition that is read: what the chain itself wrote there and was not undone."""
+    output, table, undone = found.output, found.table, found.table.undone()
+    own: dict[str, frozenset[Name]] = {}
+    unsure = []
+    for key in found.keys:
+        if output.mode.value != "overwrite" and table.has_member(output.name, key, chain.number):
+            unsure.append(key)
+        elif names.data(output.name, key) in table.txns:
+            if table.txns.get(names.chain(output.name, key)) == chain.number:
+                live = table.live(output.name, key, memory_of(step, output, table))
+                name = live.part.name(output.name, key) if live and live.part else None
+                if name and name not in undone:
+                    own[key] = frozenset({name})
+            else:
+                unsure.append(key)
+    if unsure and step.instance is not None and output.asset_key is not None:
+        told = checkpoints.of_chain(step.instance, chain, output.asset_key, unsure, table.id)
+        for key, committed in told.items():
+            found_names = [one.part.name(output.name, key) for one in committed]
+            own[key] = frozenset(name for name in found_names if name not in undone)
+    return {key: mine for key, mine in own.items() if mine}
+
+
+def _explained_pin(step: Step, found: Read, source_run: str | None) -> Pin:
+    output, table = found.output, found.table
+    memory = memory_of(step, output, table)
+    given = step.committed_pins.get(output.name) or _raised(step, found)
+    if given is not None and given.table_id == table.id:
+        return given
+    chain = step.attempt.chain
+    if source_run is not None and source_run not in chain.runs and step.instance is not None:
+        run = step.instance.get_run_by_id(source_run)
+        chain = chain_of(step.instance, run) if run is not None else chain
+    state = choose_state(
+        table.states(output.name, found.keys, memory), own_names(step, found, chain), table.undone()
+    )
+    if state is None:
+        return Pin(table.id, table.version)
+    _refuse_forgotten(step, found, state.version)
+    return Pin(table.id, state.version)
+
+
+def _refuse_forgotten(step: Step, found: Read, version: int) -> None:
+    """Refuse where neither the table's log nor the event log can say what is live."""
+    if step.instance is None:
+        return
+    for key in found.keys:
+        live = found.table.live(found.output.name, key)
+        if live is None or live.part is not None:
+            continue
+        memory = memory_of(step, found.output, found.table)
+        if memory is None or memory(key, live.version) is None:
+            raise ForeignData(
+                table=found.output.location.uri,
+                why=f"version {live.version} was written as {found.output.name}, but neither the table's log nor "
+                "Dagster's event log knows any more from what",
+            )
+
+
+def _source_pin(step: Step, output: Output, table: Table) -> Pin:
+    """The version at first sight of the chain, recorded before computing; the earliest of the chain wins."""
+    given = step.committed_pins.get(output.name)
+    if given is not None and given.table_id == table.id:
+        return given
+    now = Pin(table.id, table.last_change())
+    if step.instance is None or output.asset_key is None:
+        return now
+    seen = _seen(step, output, table)
+    if seen is None:
+        checkpoints.observe_pin(step.instance, step.attempt, output.asset_key, now)
+        seen = _seen(step, output, table)
+    return seen or now
+
+
+def _seen(step: Step, output: Output, table: Table) -> Pin | None:
+    assert step.instance is not None and output.asset_key is not None
+    seen = checkpoints.observed_pins(step.instance, step.attempt.chain, output.asset_key)
+    of_table = [one for one in seen if one.pin.table_id == table.id]
+    raised = [one.pin for one in of_table if one.raised and one.read_by == step.attempt.step_key]
+    if raised:
+        return max(raised, key=lambda pin: pin.version)
+    return next((one.pin for one in of_table if not one.raised), None)
+
+
+def _raised(step: Step, found: Read) -> Pin | None:
+    """What an earlier attempt was told to read instead, unless that has been taken back since."""
+    if step.instance is None or found.output.asset_key is None or not step.attempt.again:
+        return None
+    seen = checkpoints.observed_pins(step.instance, step.attempt.chain, found.output.asset_key)
+    raised = [one.pin for one in seen if one.raised and one.read_by == step.attempt.step_key]
+    newest = max((pin for pin in raised if pin.table_id == found.table.id), key=lambda pin: pin.version, default=None)
+    if newest is None or read_what_is_undone(found, found.keys, newest.version):
+        return None
+    return newest
+
+
+def _touched(step: Step, found: Read) -> dict[str, int]:
+    """Partitions that a foreign commit touched after their checkpoint and not after the pin, and the checkpoint's version."""
+    table, output = found.table, found.output
+    touched = {}
+    for one in found.slices:
+        version = table.txns.get(names.data(output.name, one.key))
+        if version is not None and table.foreign_between(one, version, found.pin.version):
+            touched[one.key] = version
+    return touched
+
+
+def slices_of(found: Read, keys: Iterable[str]) -> list[Slice]:
+    """The slices of some of the partitions that are read."""
+    wanted = set(keys)
+    return [one for one in found.slices if one.key in wanted]

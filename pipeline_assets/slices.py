@@ -1,0 +1,159 @@
+"""Dagster's partitions as rows of a table: which values of which columns belong to a partition key."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta, timezone
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+import dagster as dg
+from dagster import MultiPartitionsDefinition, PartitionsDefinition, TimeWindowPartitionsDefinition
+from deltalake import Schema
+
+from pipeline_assets.delta.names import WHOLE
+from pipeline_assets.delta.partitions import OneOf, Slice, Span
+from pipeline_assets.errors import ConfigurationError
+
+PARTITION_EXPR = "partition_expr"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A partition key before the columns' types are known: for each column its dimension's key, and time window."""
+
+    key: str
+    columns: Mapping[str, tuple[str, dg.TimeWindow | None]]
+
+    def among(self, types: Mapping[str, Any], asset: str) -> Slice:
+        """The slice of a table whose columns have these Delta types. Raises ConfigurationError."""
+        columns: dict[str, Span | OneOf] = {}
+        for column, (key, window) in self.columns.items():
+            if column not in types:
+                raise ConfigurationError(
+                    f"{asset} is partitioned by {column!r} (metadata {PARTITION_EXPR!r}), which is no column of its "
+                    f"table; it has {', '.join(types)}. Nothing was written."
+                )
+            kind = str(getattr(types[column], "type", types[column]))
+            columns[column] = _condition(kind, key, window, f"{asset} [{self.key}], column {column!r}")
+        return Slice(self.key, columns)
+
+
+def wanted(
+    asset: str, definition: PartitionsDefinition[Any] | None, keys: Iterable[str], expression: Any
+) -> tuple[Wanted, ...]:
+    """What some partition keys of an asset ask for.
+
+    expression: the metadata `partition_expr`: a column, or for several dimensions a column for each by its name.
+    Raises ConfigurationError where a dimension has no column.
+    """
+    if definition is None:
+        return (Wanted(WHOLE, {}),)
+    if expression is None:
+        raise ConfigurationError(
+            f"Asset '{asset}' has partitions, but no 'partition_expr' metadata value, so we don't know what column "
+            f"it's partitioned on. Nothing was written. Set it: @asset(metadata={{'{PARTITION_EXPR}': 'a_column'}})."
+        )
+    return tuple(Wanted(str(key), _columns(asset, definition, key, expression)) for key in keys)
+
+
+def partition_columns(asset: str, definition: PartitionsDefinition[Any] | None, expression: Any) -> list[str]:
+    """The columns that a table of the asset is partitioned by, in the order of its dimensions."""
+    if definition is None:
+        return []
+    if isinstance(definition, MultiPartitionsDefinition):
+        return [_of_dimension(asset, expression, dimension.name) for dimension in definition.partitions_defs]
+    return [str(expression)]
+
+
+def types_of(schema: Schema) -> dict[str, Any]:
+    """Delta types of a table's columns by name."""
+    return {field.name: field.type for field in schema.fields}
+
+
+def slices_among(asked: Sequence[Wanted], schema: Schema, asset: str) -> list[Slice]:
+    """The slices of a table with this schema."""
+    types = types_of(schema)
+    return [one.among(types, asset) for one in asked]
+
+
+def _columns(
+    asset: str, definition: PartitionsDefinition[Any], key: str, expression: Any
+) -> dict[str, tuple[str, dg.TimeWindow | None]]:
+    if not isinstance(definition, MultiPartitionsDefinition):
+        return {str(expression): (str(key), _window(definition, key))}
+    by_dimension = definition.get_partition_key_from_str(str(key)).keys_by_dimension
+    return {
+        _of_dimension(asset, expression, dimension.name): (
+            by_dimension[dimension.name],
+            _window(dimension.partitions_def, by_dimension[dimension.name]),
+        )
+        for dimension in definition.partitions_defs
+    }
+
+
+def _of_dimension(asset: str, expression: Any, dimension: str) -> str:
+    if not isinstance(expression, Mapping) or not expression.get(dimension):
+        raise ConfigurationError(
+            f"Asset '{asset}' has partition dimension {dimension!r}, but its metadata {PARTITION_EXPR!r} has no column "
+            f"for it. Nothing was written. Set it: {{'{PARTITION_EXPR}': {{'{dimension}': 'a_column', …}}}}."
+        )
+    return str(expression[dimension])
+
+
+def _window(definition: PartitionsDefinition[Any], key: str) -> dg.TimeWindow | None:
+    if isinstance(definition, TimeWindowPartitionsDefinition):
+        return definition.time_window_for_partition_key(key)
+    return None
+
+
+def _condition(kind: str, key: str, window: dg.TimeWindow | None, where: str) -> Span | OneOf:
+    if window is None or kind == "string":
+        return OneOf((_value(kind, key, where),))
+    start, end = window.start, window.end
+    if kind == "date":
+        if any(moment.timetz().replace(tzinfo=None) != datetime.min.time() for moment in (start, end)):
+            raise ConfigurationError(
+                f"{where}: a date cannot tell {start.isoformat()} from {end.isoformat()}. Nothing was written; "
+                "partition by a timestamp column."
+            )
+        return Span(start.date(), end.date())
+    if kind == "timestamp":
+        return Span(start.astimezone(timezone.utc), end.astimezone(timezone.utc))
+    if kind == "timestamp_ntz":
+        return Span(_wall_clock(start, end, where), end.replace(tzinfo=None))
+    return OneOf((_value(kind, key, where),))
+
+
+def _wall_clock(start: datetime, end: datetime, where: str) -> datetime:
+    """A time without zone is the wall clock of the partitions' zone, as long as the clock is not set back within."""
+    begins, ends = start.replace(tzinfo=None), end.replace(tzinfo=None)
+    if ends - begins != _elapsed(start, end) and ends - begins < timedelta(hours=12):
+        raise ConfigurationError(
+            f"{where}: the clocks of {start.tzinfo} are changed in this hour, so times without a zone do not tell "
+            "to which partition they belong. Nothing was written; use a column with a time zone."
+        )
+    return begins
+
+
+def _elapsed(start: datetime, end: datetime) -> timedelta:
+    return end.astimezone(timezone.utc) - start.astimezone(timezone.utc)
+
+
+def _value(kind: str, key: str, where: str) -> Any:
+    try:
+        if kind in ("byte", "short", "integer", "long"):
+            return int(key)
+        if kind == "date":
+            return date.fromisoformat(key)
+        if kind == "timestamp":
+            moment = datetime.fromisoformat(key)
+            return moment.replace(tzinfo=moment.tzinfo or timezone.utc).astimezone(timezone.utc)
+        if kind == "timestamp_ntz":
+            return datetime.fromisoformat(key)
+        if kind == "boolean":
+            return {"true": True, "false": False}[key.lower()]
+        if kind.startswith("decimal"):
+            return Decimal(key)
+    except (ValueError, KeyError, InvalidOperation) as error:
+        raise ConfigurationError(f"{where}: the key {key!r} is no {kind}. Nothing was written.") from error
+    return key

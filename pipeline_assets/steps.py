@@ -1,0 +1,64 @@
+"""What one attempt of a step knows: who it is, what it read, what its outputs have committed already."""
+
+import weakref
+from dataclasses import dataclass, field
+from typing import Any
+
+from dagster import DagsterInstance
+
+from pipeline_assets.chains import Attempt, attempt_of, detached
+from pipeline_assets.delta.decide import Pin
+from pipeline_assets.delta.partitions import Slice
+from pipeline_assets.delta.table import Table
+from pipeline_assets.outputs import Output
+
+
+@dataclass
+class Read:
+    """An input as the attempt reads it: from which table, at which pin, which partitions.
+
+    kept_at: partitions that a foreign commit touched, read at their own checkpoint's version.
+    """
+
+    output: Output
+    table: Table
+    pin: Pin
+    slices: list[Slice] = field(default_factory=list)
+    kept_at: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def keys(self) -> list[str]:
+        """The partition keys that are read."""
+        return [one.key for one in self.slices]
+
+
+@dataclass
+class Step:
+    """One attempt of a step. instance is None where there is no run (a value loaded by hand)."""
+
+    attempt: Attempt
+    instance: DagsterInstance | None = None
+    reads: dict[str, Read] = field(default_factory=dict)
+    committed_pins: dict[str, Pin] = field(default_factory=dict)
+    begun: bool = False
+
+    @property
+    def pins(self) -> dict[str, Pin]:
+        """What was read, by the input's name."""
+        return {name: read.pin for name, read in self.reads.items()}
+
+
+_steps: "weakref.WeakKeyDictionary[Any, Step]" = weakref.WeakKeyDictionary()
+
+
+def step_of(step_context: Any) -> Step:
+    """The state of the step attempt that a Dagster context belongs to; the same object for the same attempt."""
+    if step_context is None:
+        return Step(detached(""))
+    found = _steps.get(step_context)
+    if found is None:
+        nth = step_context.previous_attempt_count + 1
+        instance: DagsterInstance = step_context.instance
+        attempt = attempt_of(instance, step_context.dagster_run, step_context.step.key, nth)
+        found = _steps[step_context] = Step(attempt, instance)
+    return found

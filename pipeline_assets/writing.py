@@ -1,0 +1,318 @@
+"""Writing an output exactly once: decide, write the files, decide again, commit."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import polars as pl
+from deltalake import Schema
+
+from pipeline_assets import checkpoints, faults, proposals
+from pipeline_assets.delta import commit as commits
+from pipeline_assets.delta.commit import Committed, Deadline, courtesy_lock, settle
+from pipeline_assets.delta.decide import Adopt, Again, Keep, Mode, Pin, RangeDecision, Refuse, Rival, Wait
+from pipeline_assets.delta.files import DataFile, Sink
+from pipeline_assets.delta.merge import Merge, try_merge
+from pipeline_assets.delta.partitions import Slice
+from pipeline_assets.delta.record import Part, Record
+from pipeline_assets.delta.rows import by_key, refuse_nulls
+from pipeline_assets.delta.table import Table, open_table
+from pipeline_assets.delta.types import Conformed, check_partition_columns, conform, delta_schema, gate
+from pipeline_assets.delta.writable import refuse_unwritable
+from pipeline_assets.errors import ConfigurationError, Contention, EmptyFrame, GivenUp, Held, NotNew
+from pipeline_assets.facts import Looked, decide, look
+from pipeline_assets.hearing import hear
+from pipeline_assets.merge_config import WriteMode
+from pipeline_assets.outputs import Output
+from pipeline_assets.reading import memory_of
+from pipeline_assets.slices import slices_among
+from pipeline_assets.steps import Step
+
+Try = Callable[[Table | None, Sequence[str]], Committed | None]
+
+
+class ComputeAgain(Exception):
+    """What was computed may not be written, and is to be computed from other pins; not an error of the stage's."""
+
+    def __init__(self, pins: Mapping[str, Pin], reason: str) -> None:
+        self.pins, self.reason = dict(pins), reason
+        super().__init__(reason)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one partition: the version and checkpoint that count, and the flag of its event."""
+
+    version: int
+    part: Part
+    flag: str | None = None
+
+
+@dataclass
+class Writer:
+    """One output of one attempt on its way into its table."""
+
+    step: Step
+    output: Output
+    keys: Sequence[str]
+    table: Table | None = None
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+
+    def write(self, frame: pl.LazyFrame) -> dict[str, Outcome]:
+        """Write a frame; what became of each partition. Nothing is computed where nothing would be written.
+
+        Raises GivenUp, Held, Contention, PartitionRefused, SchemaError, UnsupportedTable, ComputeAgain.
+        """
+        self.table = open_table(self.output.location)
+        if self.table is not None:
+            refuse_unwritable(self.table, self.output.mode)
+        looked, decision = self._decide()
+        self._raise(decision)
+        if self._settled(looked, decision) or self._not_new(looked):
+            return self.outcomes
+        conformed = self._conform(frame)
+        slices = slices_among(self.output.wanted(self.keys), conformed.schema, self.output.name)
+        if self.output.mode is Mode.MERGE:
+            self._merge(conformed, slices)
+        else:
+            self._replace(conformed, slices)
+        return self.outcomes
+
+    def _conform(self, frame: pl.LazyFrame) -> Conformed:
+        frame = gate(frame, frame.collect_schema())
+        columns = self.output.columns
+        if self.table is None:
+            schema = frame.collect_schema()
+            check_partition_columns(schema, columns)
+            return Conformed(frame, delta_schema(schema), False)
+        there = self.table.partition_columns
+        if set(columns) - set(there):
+            raise ConfigurationError(
+                f"{self.output.name} is partitioned by {', '.join(columns)}, but its table {self.output.location.uri} by "
+                f"{', '.join(there) or 'nothing'}. Nothing was written; change 'partition_expr', or write to another table."
+            )
+        allow = self.output.schema_mode
+        conformed = conform(frame, self.table.schema, allow.value if allow is not None else "never")
+        if there and (conformed.removed or conformed.retyped):
+            raise ConfigurationError(
+                f"{self.output.name} changes columns ({', '.join([*conformed.removed, *conformed.retyped])}) of a table "
+                "with partitions, whose other partitions would not fit any more. Nothing was written; columns may be "
+                "added, all else needs a new table."
+            )
+        return conformed
+
+    def _replace(self, conformed: Conformed, slices: Sequence[Slice]) -> None:
+        """Overwrite or append: files first, then the commit that names them."""
+        sink = self._sink(conformed.schema)
+        base = self.table and self.table.schema.to_json()
+        files = sink.write(conformed.frame)
+        try:
+            refuse_nulls(self.output.name, files, conformed.schema)
+            filed = by_key(self.output.name, files, slices)
+            self._refuse_emptying(filed, slices)
+        except BaseException:
+            sink.discard()
+            raise
+        self._crash("before_write")
+
+        def attempt(table: Table | None, keys: Sequence[str]) -> Committed | None:
+            if table is None:
+                return self._create(conformed.schema, filed, keys)
+            if base is None and self.output.write_mode in (WriteMode.error, WriteMode.ignore):
+                raise ComputeAgain({}, f"{table.location.uri} was created meanwhile")
+            if not self._fits(table, conformed, base):
+                return None
+            written = [one for one in slices if one.key in set(keys)]
+            whole = conformed.schema if table.schema.to_json() != conformed.schema.to_json() else None
+            return commits.try_commit(table, proposals.write(self.step, self.output, table, written, filed, whole))
+
+        self._commit(attempt, sink.discard)
+        made = {key for key, outcome in self.outcomes.items() if outcome.flag is None}
+        sink.location.delete([file.path for key, own in filed.items() if key not in made for file in own])
+
+    def _fits(self, table: Table, conformed: Conformed, base: str | None) -> bool:
+        """Whether the files fit the table now. Columns are added first, by a commit of their own."""
+        now = table.schema.to_json()
+        if now == conformed.schema.to_json():
+            return True
+        if base is not None and now != base or base is None:
+            raise ComputeAgain({}, f"the columns of {table.location.uri} were changed meanwhile")
+        if not table.partition_columns and self.output.mode is Mode.OVERWRITE:
+            return True
+        added = [one for one in conformed.schema.fields if one.name in conformed.added]
+        commits.try_add_columns(table, added, Record("columns", self.output.name, table.id))
+        return False
+
+    def _create(self, schema: Schema, filed: Mapping[str, list[DataFile]], keys: Sequence[str]) -> Committed | None:
+        if self.output.mode is Mode.OVERWRITE:
+            proposal = proposals.creation(self.step, self.output, filed, keys)
+        else:
+            proposal = proposals.empty_creation(self.step, self.output)
+        config = self.output.settings.table_config
+        made = commits.try_create(self.output.location, schema, self.output.columns, proposal, config)
+        return made if proposal.record.parts else None
+
+    def _merge(self, conformed: Conformed, slices: Sequence[Slice]) -> None:
+        merge = merge_of(self.output, conformed.frame.collect(engine="streaming"), slices)
+        self._crash("before_write")
+
+        def attempt(table: Table | None, keys: Sequence[str]) -> Committed | None:
+            if table is None:
+                return self._create(conformed.schema, {}, keys)
+            rows = merge.source.height
+            return try_merge(table, proposals.merged(self.step, self.output, table, keys, rows), merge)
+
+        self._commit(attempt, lambda: None)
+
+    def _commit(self, attempt: Try, discard: Callable[[], None]) -> None:
+        """Decide and try until it is settled. An error keeps the files: the commit may still be on its way."""
+        deadline = Deadline(self.output.settings.commit_seconds)
+        while True:
+            with courtesy_lock(self.output.location):
+                self._refresh()
+                looked, decision = self._decide()
+                if isinstance(decision.all_of, (Refuse, Again)):
+                    discard()
+                self._raise(decision)
+                if self._settled(looked, decision):
+                    return discard()
+                committed = None
+                if decision.all_of is None:
+                    self._hear(looked, decision.writes)
+                    committed = attempt(self.table, decision.writes)
+            if committed is not None:
+                return self._made(committed, looked, decision)
+            if deadline.passed:
+                discard()
+                raise self._late(decision, deadline)
+            deadline.pause()
+
+    def _decide(self) -> tuple[Looked, RangeDecision]:
+        looked = look(self.step, self.output, self.keys, self.table)
+        return looked, decide(self.step, self.output, looked)
+
+    def _raise(self, decision: RangeDecision) -> None:
+        if isinstance(decision.all_of, Refuse):
+            raise GivenUp(output=self.output.name, partition=self._spoken, reason=decision.all_of.reason)
+        if isinstance(decision.all_of, Again):
+            raise ComputeAgain(decision.all_of.pins, decision.all_of.reason)
+
+    def _settled(self, looked: Looked, decision: RangeDecision) -> bool:
+        """Whether nothing is left to be written; what was adopted or kept is noted."""
+        if decision.all_of is not None or decision.writes:
+            return False
+        self._take(decision)
+        return True
+
+    def _not_new(self, looked: Looked) -> bool:
+        """Modes `error` and `ignore`: a table that is there is not touched, unless this chain is at work on it."""
+        if self.table is None or self.output.write_mode not in (WriteMode.error, WriteMode.ignore):
+            return False
+        if self.output.write_mode is WriteMode.error:
+            raise NotNew(output=self.output.name, table=self.output.location.uri)
+        for key in self.keys:
+            live = looked.live.get(key)
+            part = live.part if live is not None else None
+            version = live.version if live is not None else self.table.version
+            self.outcomes[key] = Outcome(version, part or Part(chain="", attempt=0), checkpoints.KEPT)
+        return True
+
+    def _take(self, decision: RangeDecision) -> None:
+        for key, one in decision.each.items():
+            if isinstance(one, Adopt):
+                self.outcomes[key] = self._outcome(key, one.checkpoint, checkpoints.ADOPTED)
+            elif isinstance(one, Keep):
+                self.outcomes[key] = self._outcome(key, one.checkpoint, checkpoints.KEPT)
+
+    def _outcome(self, key: str, checkpoint: Rival, flag: str) -> Outcome:
+        assert self.table is not None
+        record = self.table.record_at(checkpoint.version)
+        part = record.parts.get(key) if record is not None else None
+        if part is None:
+            memory = memory_of(self.step, self.output, self.table)
+            part = memory(key, checkpoint.version) if memory is not None else None
+        made = part or Part(chain=self.step.attempt.chain.first, attempt=checkpoint.name.attempt, pins=checkpoint.pins)
+        return Outcome(checkpoint.version, made, flag)
+
+    def _made(self, committed: Committed, looked: Looked, decision: RangeDecision) -> None:
+        self._crash("after_commit")
+        self._take(decision)
+        self._refresh()
+        assert self.table is not None
+        settle(self.table, committed)
+        for key, part in committed.record.parts.items():
+            if part is not None:
+                self.outcomes[key] = Outcome(committed.version, part)
+
+    def _hear(self, looked: Looked, keys: Sequence[str]) -> None:
+        """Nothing is overwritten that the event log has not heard of (invariant 2)."""
+        if self.table is not None:
+            hear(self.step.instance, self.output, self.table, {key: looked.live[key] for key in keys if key in looked.live})
+
+    def _late(self, decision: RangeDecision, deadline: Deadline) -> Exception:
+        if isinstance(decision.all_of, Wait):
+            held = decision.all_of.rollback
+            return Held(output=self.output.name, partition=self._spoken, rollback=held, seconds=deadline.seconds)
+        tries, seconds = deadline.tries, deadline.seconds
+        return Contention(output=self.output.name, partition=self._spoken, tries=tries, seconds=seconds)
+
+    def _refuse_emptying(self, filed: Mapping[str, list[DataFile]], slices: Sequence[Slice]) -> None:
+        if self.table is None or self.output.mode is not Mode.OVERWRITE or self.output.allows_empty:
+            return
+        emptied = [one.key for one in slices if not filed[one.key] and self.table.paths([one])]
+        if emptied:
+            raise EmptyFrame(output=self.output.name, partitions=emptied)
+
+    def _refresh(self) -> None:
+        if self.table is None:
+            self.table = open_table(self.output.location)
+        else:
+            self.table.refresh()
+
+    def _sink(self, schema: Schema) -> Sink:
+        writer = self.output.settings.writer
+        return Sink(
+            self.output.location,
+            schema,
+            self.table.partition_columns if self.table is not None else self.output.columns,
+            self.step.attempt.chain.number,
+            self.step.attempt.number,
+            compression=str(writer.get("compression", "zstd")).lower(),  # type: ignore[arg-type]
+            compression_level=int(writer["compression_level"]) if "compression_level" in writer else None,
+        )
+
+    @property
+    def _spoken(self) -> str:
+        return self.keys[0] if len(self.keys) == 1 else f"{self.keys[0]} … {self.keys[-1]}"
+
+    def _crash(self, point: str) -> None:
+        if faults.armed(point, self.output.name):
+            faults.crash(point, self.output.name, self.step.attempt.chain.first, ",".join(self.keys))
+
+
+def merge_of(output: Output, source: pl.DataFrame, slices: Sequence[Slice]) -> Merge:
+    """The merge that an output asks for. Raises ConfigurationError, RowsOutside."""
+    config = output.merge
+    merge = Merge(
+        source,
+        config.predicate or "",
+        config.merge_type.value,
+        slices,
+        config.source_alias,
+        config.target_alias,
+        clauses_of(output),
+        config.error_on_type_mismatch,
+    )
+    merge.refuse_outside(output.name)
+    return merge
+
+
+def clauses_of(output: Output) -> list[tuple[str, dict[str, object]]]:
+    """The clauses of a custom merge, in the order in which delta-rs takes them."""
+    operations = output.merge.merge_operations_config
+    if operations is None:
+        return []
+    return [
+        (clause, one.model_dump(exclude_none=True))
+        for clause in type(operations).model_fields
+        for one in getattr(operations, clause) or ()
+    ]
