@@ -1,0 +1,64 @@
+"""Errors about columns: their types, their names, their NULLs."""
+
+from collections.abc import Sequence
+
+from pipeline_assets.errors import PermanentError
+
+
+class SchemaError(PermanentError):
+    """Columns that cannot be written, or not to this table."""
+
+
+class UnsupportedType(SchemaError):
+    """A type that Delta has not, or that would be damaged on the way."""
+
+    def __init__(self, *, column: str, dtype: str, why: str) -> None:
+        self.column, self.dtype = column, dtype
+        super().__init__(f"Column {column!r} has type {dtype}, {why}. Nothing was written; cast it in the stage.")
+
+
+class BadColumnName(SchemaError):
+    """A name that a Delta table cannot have."""
+
+    def __init__(self, *, column: str, why: str) -> None:
+        self.column = column
+        super().__init__(f"Column {column!r} {why}. Nothing was written; rename it in the stage.")
+
+
+class SchemaChanged(SchemaError):
+    """The frame's columns are not those of the table."""
+
+    def __init__(self, *, added: Sequence[str], removed: Sequence[str], retyped: Sequence[str]) -> None:
+        self.added, self.removed, self.retyped = tuple(added), tuple(removed), tuple(retyped)
+        said = [
+            f"{what} {', '.join(names)}"
+            for what, names in (("added", added), ("removed", removed), ("retyped", retyped))
+            if names
+        ]
+        setting = "'merge'" if added and not removed and not retyped else "'overwrite'"
+        super().__init__(
+            f"The columns are not those of the table: {'; '.join(said)}. Nothing was written. If that is meant, allow "
+            f"it with the metadata {{'schema_mode': {setting}}}."
+        )
+
+
+class NullNotAllowed(SchemaError):
+    """NULLs in a NOT NULL column."""
+
+    def __init__(self, *, output: str, column: str, rows: int) -> None:
+        self.column, self.rows = column, rows
+        super().__init__(
+            f"{output} returned {rows} rows with NULL in {column!r}, which is NOT NULL in its table. Nothing was "
+            "written; fill them, or filter them out."
+        )
+
+
+class ValueLost(SchemaError):
+    """A value that does not fit into the column's type."""
+
+    def __init__(self, *, column: str, dtype: str, target: str, example: object) -> None:
+        self.column = column
+        super().__init__(
+            f"Column {column!r} ({dtype}) holds {example!r}, which {target} cannot hold. Nothing was written; cast it in "
+            "the stage, as you want it rounded or cut."
+        )
