@@ -49,7 +49,7 @@ def _of_partitions(step_context: StepExecutionContext, output: Output, said: Map
     """Like `step_context.add_asset_metadata`, which lists all partitions of the range again for each of them."""
     accumulator = step_context._metadata_accumulator
     for key, metadata in said.items():
-        accumulator = accumulator.with_additional_asset_metadata(output.asset_key, metadata, partition_key=key)
+        accumulator = accumulator.with_additional_asset_metadata(output.asset_key, key, metadata)
     step_context._metadata_accumulator = accumulator
 
 

@@ -40,7 +40,7 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def blank_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A DAGSTER_HOME whose databases are made already: copying them is 20 times faster than making them."""
+    """A DAGSTER_HOME whose databases are made already: a copy takes 0.05 s, making them 0.45 s."""
     home = tmp_path_factory.mktemp("blank_home")
     (home / "dagster.yaml").write_text(INSTANCE)
     with dg.DagsterInstance.from_config(str(home)) as instance:
@@ -115,6 +115,6 @@ Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 def refused_in_ci(report: Report) -> Report:
     """The report, failed if it says "skipped" in CI; a test that is expected to fail is none of those."""
     if IN_CI and report.skipped and not hasattr(report, "wasxfail"):
-        report.outcome = "failed"
-        report.longrepr = f"Skipped, which CI does not allow: {report.longrepr}"
+        why = report.longrepr[-1] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.outcome, report.longrepr = "failed", f"CI allows no skipped test: {why}"
     return report
