@@ -1,7 +1,8 @@
-"""What every test may ask for: a table root, an instance, an S3 server; and what a skipped test means in CI."""
+"""What every test may ask for: a table root, an instance, an S3 server; and what a skip means in CI."""
 
 import os
 import shutil
+import tempfile
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -28,6 +29,15 @@ nux:
 
 PROGRAMS = {"chromium": "chromium", "java": "java", "postgres": "psql"}
 """What a test with this marker needs on PATH; the Debian package's name says how to get it."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """No test sees the project's own tables, fault points or DAGSTER_HOME; it has another, even unasked."""
+    os.environ.update(DAGSTER_HOME=tempfile.mkdtemp(prefix="dagster_home-"))
+    Path(os.environ["DAGSTER_HOME"], "dagster.yaml").write_text(INSTANCE)
+    config.add_cleanup(lambda: shutil.rmtree(os.environ["DAGSTER_HOME"], ignore_errors=True))
+    for name in ("PIPELINE_ASSETS_ROOT", "PIPELINE_ASSETS_CRASH"):
+        os.environ.pop(name, None)
 
 
 @pytest.fixture

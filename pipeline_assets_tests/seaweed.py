@@ -1,10 +1,8 @@
 """A real S3 server on this host, SeaweedFS, for tests and campaigns."""
 
-import ctypes
 import json
 import secrets
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -145,15 +143,14 @@ def _start(program: str, folder: Path) -> "tuple[subprocess.Popen[bytes], S3]":
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
             [
-                program,
-                "-logtostderr=true",
+                *("setpriv", "--pdeathsig", "KILL"),  # no server outlives a killed test run
+                *(program, "-logtostderr=true"),
                 "server",
                 *(f"-{name}={value}" for name, value in arguments.items()),
             ],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            preexec_fn=_die_with_parent,
             start_new_session=True,  # Ctrl-C is for pytest, which ends the server itself
         )
     return process, S3(f"http://{HOST}:{ports[6]}", key, secret, "")
@@ -194,8 +191,3 @@ def _free_ports(count: int) -> list[int]:
         for each in sockets:
             each.bind((HOST, 0))
         return [each.getsockname()[1] for each in sockets]
-
-
-def _die_with_parent() -> None:
-    """PR_SET_PDEATHSIG: no server outlives a killed test run."""
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)

@@ -24,7 +24,8 @@ def test_another_process_finds_the_instance_by_its_home(instance: dg.DagsterInst
     )
     child = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
     run = instance.get_run_by_id(child.stdout.strip())
-    assert run is not None and run.is_success
+    assert run is not None
+    assert run.is_success
 
 
 def test_an_instance_starts_empty(instance: dg.DagsterInstance) -> None:
