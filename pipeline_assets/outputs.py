@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import dagster as dg
 from dagster import AssetKey, InputContext, OutputContext, PartitionsDefinition
 
 from pipeline_assets.delta.decide import Mode
@@ -122,6 +121,18 @@ def of_input(context: InputContext, settings: Settings) -> Output:
     return _output(upstream, settings, definition, context.asset_key if context.has_asset_key else None)
 
 
+def of_asset(
+    asset_key: AssetKey,
+    metadata: Mapping[str, Any],
+    definition: PartitionsDefinition[Any] | None,
+    settings: Settings,
+) -> Output:
+    """The output of an asset, outside of any step."""
+    schema, table = table_of(asset_key, metadata, settings.schema)
+    location = settings.root.child(schema, table)
+    return Output(asset_key.to_user_string(), asset_key, location, f"{schema}.{table}", metadata, definition, settings)
+
+
 def partition_keys(context: OutputContext | InputContext) -> list[str]:
     """The partition keys that a step writes or reads; one that is none where there are no partitions."""
     if not (context.has_asset_key and context.has_asset_partitions):
@@ -146,16 +157,14 @@ def _output(
     if asset_key is None and context.has_asset_key:
         asset_key = context.asset_key
     if asset_key is not None:
-        schema, table = table_of(asset_key, metadata, settings.schema)
-        name = asset_key.to_user_string()
-    else:
-        schema = str(metadata.get("schema") or settings.schema or DEFAULT_SCHEMA)
-        table = str(metadata.get("table") or context.name)
-        name = f"{context.step_key}.{context.name}"
-        if context.mapping_key:
-            table, name = f"{table}.{context.mapping_key}", f"{name}[{context.mapping_key}]"
+        return of_asset(asset_key, metadata, definition, settings)
+    schema = str(metadata.get("schema") or settings.schema or DEFAULT_SCHEMA)
+    table = str(metadata.get("table") or context.name)
+    name = f"{context.step_key}.{context.name}"
+    if context.mapping_key:
+        table, name = f"{table}.{context.mapping_key}", f"{name}[{context.mapping_key}]"
     location = settings.root.child(schema, table)
-    return Output(name, asset_key, location, f"{schema}.{table}", metadata, definition, settings)
+    return Output(name, None, location, f"{schema}.{table}", metadata, definition, settings)
 
 
 def _choice(choices: Any, found: Any, what: str, name: str) -> Any:
@@ -167,8 +176,3 @@ def _choice(choices: Any, found: Any, what: str, name: str) -> Any:
             f"{name} has {what} {found!r} in its metadata; it may be {allowed}. Nothing was written."
         ) from error
 
-
-def asset_of(output: Output) -> dg.AssetKey:
-    """The asset's key; only asked where there is one."""
-    assert output.asset_key is not None, output.name
-    return output.asset_key

@@ -37,6 +37,12 @@ def scan(
     return frame if columns is None else frame.select(list(columns))
 
 
+def count_rows(location: Location, version: int, one: Slice) -> int:
+    """How many rows a partition has at a version."""
+    rows: int = scan(location, version, [one]).select(pl.len()).collect().item()
+    return rows
+
+
 def empty(schema: pl.Schema) -> pl.LazyFrame:
     """No rows, with the columns of a table."""
     return pl.DataFrame(schema=schema).lazy()

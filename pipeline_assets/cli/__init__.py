@@ -1,0 +1,26 @@
+"""`pipeline-assets`, the command line. Exit status: 0 done, 1 the pipeline failed, 2 wrong usage, 3 refused."""
+
+import os
+import sys
+
+import click
+
+from pipeline_assets.cli.adopt import adopt_command
+from pipeline_assets.cli.resume import resume_command
+from pipeline_assets.settings import HOME, project_root
+
+
+@click.group()
+@click.version_option(package_name="pipeline-assets")
+def cli() -> None:
+    """Pipelines of Delta tables that survive failure."""
+
+
+cli.add_command(resume_command)
+cli.add_command(adopt_command)
+
+
+def main() -> None:
+    """The console script."""
+    os.environ.setdefault(HOME, str(project_root()))
+    sys.exit(cli.main(standalone_mode=False) or 0)

@@ -1,0 +1,1 @@
+"""Resume and adoption: what is done after a failure."""

@@ -1,0 +1,141 @@
+"""Adopt: make a checkpoint of what is in a table, whoever wrote it."""
+
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from dagster import DagsterInstance
+from dagster._core.definitions.repository_definition import RepositoryDefinition
+
+from pipeline_assets import checkpoints
+from pipeline_assets.delta import names
+from pipeline_assets.delta.commit import Deadline, Proposal, commit_when
+from pipeline_assets.delta.location import Location
+from pipeline_assets.delta.partitions import Slice
+from pipeline_assets.delta.record import Part, Record, chain_id
+from pipeline_assets.delta.scan import count_rows
+from pipeline_assets.delta.table import Live, Table, open_table
+from pipeline_assets.errors import PermanentError
+from pipeline_assets.hearing import described_by, hear
+from pipeline_assets.outputs import Output, of_asset
+from pipeline_assets.recovery.plan import settings_by_resource
+from pipeline_assets.slices import slices_among
+
+ENGINE = "adopted"
+
+
+class NotAdopted(PermanentError):
+    """A table that was not adopted; nothing was changed."""
+
+
+@dataclass(frozen=True)
+class Adopted:
+    """What was adopted: the table, the version that says so, and the partitions."""
+
+    table: str
+    version: int
+    partitions: Sequence[str]
+
+
+def adopt(instance: DagsterInstance, repository: RepositoryDefinition, table: str, version: int | None = None) -> Adopted:
+    """Make checkpoints of all partitions of an asset's table that no checkpoint explains. No row is changed.
+
+    table: the asset's key as `flights/legs`, or its table's path or URI. version: the one that is meant. Raises
+    NotAdopted where there is no such asset or table, or the table has moved on.
+    """
+    output = _output(instance, repository, table)
+    there = open_table(output.location)
+    if there is None:
+        raise NotAdopted(f"There is no Delta table at {output.location.uri}; materialize {output.name} to make one.")
+    if version is not None and there.last_change() != version:
+        raise NotAdopted(
+            f"{output.location.uri} was changed last by version {there.last_change()}, not {version}. Nothing was "
+            f"changed; look at it, then `pipeline-assets adopt {table} --version {there.last_change()}`."
+        )
+    return _adopt(instance, output, there)
+
+
+def _adopt(instance: DagsterInstance, output: Output, table: Table) -> Adopted:
+    chain = str(uuid.uuid4())
+    moment = int(time.time() * 1000)
+    said: dict[str, Part] = {}
+
+    def propose(now: Table) -> Proposal | None:
+        said.clear()
+        for one in _unexplained(instance, output, now):
+            rows = count_rows(now.location, now.version, one)
+            said[one.key] = Part(chain, moment, rows=rows, rows_in=rows, engine=ENGINE)
+        if not said:
+            return None
+        entries = {names.data(output.name, key): now.version + 1 for key in said}
+        chains = {names.chain(output.name, key): chain_id(chain) for key in said}
+        return Proposal(Record("adopt", output.name, now.id, dict(said), output.mode), txns={**entries, **chains})
+
+    committed = commit_when(table, propose, Deadline(output.settings.commit_seconds))
+    if committed is None:
+        return Adopted(output.location.uri, table.version, [])
+    table.refresh()
+    describe = described_by(output, table)
+    assert output.asset_key is not None
+    for key, part in said.items():
+        told = checkpoints.metadata_of(part, committed.version, table, describe, checkpoints.ADOPTED)
+        checkpoints.record_event(instance, output.asset_key, key, told)
+    return Adopted(output.location.uri, committed.version, sorted(said))
+
+
+def _unexplained(instance: DagsterInstance, output: Output, table: Table) -> list[Slice]:
+    """Partitions with data that no checkpoint explains; one whose event alone was lost gets it."""
+    slices = slices_among(output.wanted(_all_keys(instance, output)), table.schema, output.name)
+    lost: dict[str, Live] = {}
+    found = []
+    for one in slices:
+        live = table.live(output.name, one.key)
+        if live is not None and live.part is None:
+            live = replace(live, part=_remembered(instance, output, table, one.key, live.version))
+        if live is None or live.part is None:
+            if live is not None or table.paths([one]):
+                found.append(one)
+        elif table.foreign_between(one, live.version, table.version) is not None:
+            found.append(one)
+        else:
+            lost[one.key] = live
+    hear(instance, output, table, lost)
+    return found
+
+
+def _remembered(instance: DagsterInstance, output: Output, table: Table, key: str, version: int) -> Part | None:
+    assert output.asset_key is not None
+    found = checkpoints.of_version(instance, output.asset_key, key, version, table.id)
+    return found.part if found is not None else None
+
+
+def _all_keys(instance: DagsterInstance, output: Output) -> Sequence[str]:
+    if output.partitions_def is None:
+        return [names.WHOLE]
+    return list(output.partitions_def.get_partition_keys(dynamic_partitions_store=instance))
+
+
+def _output(instance: DagsterInstance, repository: RepositoryDefinition, table: str) -> Output:
+    job = repository.get_implicit_global_asset_job_def()
+    known: dict[str, Output] = {}
+    with settings_by_resource(instance, job, {}) as settings:
+        for key in job.asset_layer.executable_asset_keys:
+            node = job.asset_layer.get(key)
+            io = settings.get(node.io_manager_key or "io_manager")
+            if io is not None:
+                known[key.to_user_string()] = of_asset(key, node.metadata, node.partitions_def, io)
+    return _named(known, table)
+
+
+def _named(known: Mapping[str, Output], table: str) -> Output:
+    if table in known:
+        return known[table]
+    by_place = {output.location.uri: output for output in known.values()}
+    if "/" in table and (found := by_place.get(Location.of(table).uri)) is not None:
+        return found
+    raise NotAdopted(
+        f"No asset of the code location is called {table!r} or has its table there. Nothing was changed; there are "
+        f"{', '.join(sorted(known))}."
+    )
+
