@@ -155,6 +155,6 @@ def steps_of(instance: DagsterInstance, run: DagsterRun) -> set[str]:
     return set(instance.get_execution_plan_snapshot(run.execution_plan_snapshot_id).step_keys_to_execute)
 
 
-def parents(run: DagsterRun) -> Mapping[str, str]:
+def parent_tags(run: DagsterRun) -> Mapping[str, str]:
     """The tags that make a new run the child of this one."""
     return {"dagster/parent_run_id": run.run_id, "dagster/root_run_id": run.root_run_id or run.run_id}

@@ -9,7 +9,7 @@ from dagster._core.definitions.reconstruct import ReconstructableJob
 from dagster._core.execution.api import create_execution_plan, execute_run
 from dagster._core.execution.plan.state import KnownExecutionState
 
-from pipeline_assets.chains import CONTINUES_TAG, chain_of
+from pipeline_assets.chains import CONTINUES_TAG, chain_of, parent_tags
 from pipeline_assets.errors import PermanentError
 from pipeline_assets.recovery.plan import Plan, plan_of
 from pipeline_assets.recovery.process import is_gone
@@ -50,7 +50,7 @@ def resumable(instance: DagsterInstance, run_id: str) -> DagsterRun:
         instance.report_run_failed(run, "Its process is gone (killed, or its host restarted); marked failed by resume.")
         run = instance.get_run_by_id(run.run_id) or run
     if run.status is DagsterRunStatus.SUCCESS:
-        raise NotResumable(f"Run {run.run_id} has succeeded, so nothing of its chain is left. Nothing was changed.")
+        raise NotResumable(f"Run {run.run_id} has succeeded, so nothing of its run chain is left. Nothing was changed.")
     if run.status not in _ENDED_BADLY:
         raise NotResumable(
             f"Run {run.run_id} is {run.status.value}. Nothing was changed; wait for its end, or terminate it first."
@@ -91,7 +91,7 @@ def _create(instance: DagsterInstance, run: DagsterRun, job: IJob, plan: Plan) -
         job_def=subset.get_definition(),
         execution_plan=execution,
         run_config=run.run_config,
-        tags={**inherited, CONTINUES_TAG: run.run_id},
+        tags={**inherited, **parent_tags(run), CONTINUES_TAG: run.run_id},
         op_selection=run.op_selection,
         asset_selection=run.asset_selection,
         resolved_op_selection=run.resolved_op_selection,
