@@ -56,7 +56,5 @@ def raise_fence(step: Step, output: Output, keys: Sequence[str], table: Table) -
     try:
         commit_when(table, propose, deadline)
     except TimeoutError as error:
-        raise Contention(
-            output=output.name, partition=None, tries=deadline.tries, seconds=deadline.seconds
-        ) from error
+        raise Contention(output=output.name, partition=None, tries=deadline.tries, seconds=deadline.seconds) from error
     delete_dead(table, chain, number, slices_among(output.wanted(keys), table.schema, output.name))

@@ -9,8 +9,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
-from dagster import AssetKey, AssetMaterialization, AssetRecordsFilter, DagsterEvent, DagsterEventType, DagsterInstance
-from dagster import MetadataValue
+from dagster import (
+    AssetKey,
+    AssetMaterialization,
+    AssetRecordsFilter,
+    DagsterEvent,
+    DagsterEventType,
+    DagsterInstance,
+    MetadataValue,
+)
 from dagster._core.events import AssetObservationData
 from deltalake import Schema
 
@@ -226,7 +233,12 @@ def observe_pin(
     instance: DagsterInstance, attempt: Attempt, asset_key: AssetKey, pin: Pin, raised: bool = False
 ) -> None:
     """Record, before anything is computed, at which version an attempt's chain reads an input."""
-    said = {VERSION: pin.version, TABLE_ID: pin.table_id, CHAIN: attempt.chain.first, READ_BY: attempt.step_key}
+    said = {
+        VERSION: pin.version,
+        TABLE_ID: pin.table_id,
+        CHAIN: attempt.chain.first,
+        READ_BY: attempt.step_key,
+    }
     observation = dg.AssetObservation(
         asset_key=asset_key,
         description=f"{attempt.step_key} reads version {pin.version}",

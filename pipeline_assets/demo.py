@@ -58,7 +58,9 @@ def _show(instance: DagsterInstance, week: list[str]) -> None:
         found = _latest(instance, stage, week)
         made = max(one.part.attempt for one in found)
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(made / 1000))
-        print(f"flights/{stage:<20}{sum(one.part.rows for one in found):>8}{max(one.version for one in found):>15}  {when}")
+        print(
+            f"flights/{stage:<20}{sum(one.part.rows for one in found):>8}{max(one.version for one in found):>15}  {when}"
+        )
 
 
 _NEXT = """Next:

@@ -24,7 +24,7 @@ def report(context: OutputContext, writer: Writer) -> None:
     if len(said) == 1:
         context.add_output_metadata(next(iter(said.values())))
     else:
-        _of_partitions(context.step_context, writer.output, said)
+        _of_partitions(context.step_context, context.asset_key, said)
     for key, outcome in writer.outcomes.items():
         if outcome.flag is not None:
             context.log.info(told(writer.step, writer.output, key, outcome))
@@ -35,9 +35,7 @@ def told(step: Step, output: Output, key: str, outcome: Outcome) -> str:
     """What the log says of a partition that was not written."""
     name = f"{output.name} [{key}]" if key != "*" else output.name
     if outcome.flag == checkpoints.ADOPTED:
-        return (
-            f"{name}: this run chain had committed version {outcome.version} already; it is adopted, nothing was written."
-        )
+        return f"{name}: this run chain had committed version {outcome.version} already; it is adopted, nothing was written."
     whose = f"run chain {outcome.part.chain}" if outcome.part.chain else "somebody else"
     return (
         f"{name}: version {outcome.version} by {whose} was kept, nothing was written: it was made from newer inputs than "
@@ -45,12 +43,14 @@ def told(step: Step, output: Output, key: str, outcome: Outcome) -> str:
     )
 
 
-def _of_partitions(step_context: StepExecutionContext, output: Output, said: Mapping[str, Mapping[str, Any]]) -> None:
+def _of_partitions(
+    step_context: StepExecutionContext, asset_key: AssetKey, said: Mapping[str, Mapping[str, Any]]
+) -> None:
     """Like `step_context.add_asset_metadata`, which lists all partitions of the range again for each of them."""
-    accumulator = step_context._metadata_accumulator
+    accumulator = step_context._metadata_accumulator  # noqa: SLF001
     for key, metadata in said.items():
-        accumulator = accumulator.with_additional_asset_metadata(output.asset_key, key, metadata)
-    step_context._metadata_accumulator = accumulator
+        accumulator = accumulator.with_additional_asset_metadata(asset_key, key, metadata)
+    step_context._metadata_accumulator = accumulator  # noqa: SLF001
 
 
 def _versions(pins: Mapping[str, Any]) -> str:

@@ -19,7 +19,6 @@ from pipeline_assets.reading import memory_of, read_what_is_undone
 from pipeline_assets.steps import Step
 
 
-
 @dataclass
 class Looked:
     """The facts of each partition at one version, and the live checkpoints that they were found in."""
@@ -44,7 +43,9 @@ def _look(step: Step, output: Output, keys: Sequence[str], table: Table | None) 
             stopped = why_followed(step.instance, attempt)
         return Looked({key: Facts(stopped=stopped) for key in keys})
     undone_inputs = [
-        name for name, read in step.reads.items() if read.table.is_ours and read_what_is_undone(read, read.keys, read.pin.version)
+        name
+        for name, read in step.reads.items()
+        if read.table.is_ours and read_what_is_undone(read, read.keys, read.pin.version)
     ]
     fence = table.txns.get(names.fence(attempt.chain.number), 0)
     mine = committed_by_chain(step, output, keys, table)

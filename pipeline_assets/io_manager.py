@@ -41,7 +41,7 @@ class UnsupportedValue(PermanentError, CheckError):
         )
 
 
-class DeltaCheckpointIOManager(dg.ConfigurableIOManagerFactory):
+class DeltaCheckpointIOManager(dg.ConfigurableIOManagerFactory["CheckpointIOManager"]):
     """Stores assets and op outputs as Delta tables that are written exactly once, and read at recorded versions.
 
     It takes the configuration of dagster-deltalake's `DeltaLakeIOManager`, and works with a plain `@dg.asset`:
@@ -65,7 +65,8 @@ class DeltaCheckpointIOManager(dg.ConfigurableIOManagerFactory):
     client_options: ClientConfig | None = Field(default=None, description="Options of the HTTP client.")
     mode: WriteMode = Field(default=WriteMode.overwrite, description="What a write does with rows that are there.")
     schema_mode: SchemaMode | None = Field(
-        default=None, description="Which change of a table's columns is allowed: none, 'merge' adds, 'overwrite' any."
+        default=None,
+        description="Which change of a table's columns is allowed: none, 'merge' adds, 'overwrite' any.",
     )
     overwrite_schema: bool = Field(default=False, description="dagster-deltalake's word for schema_mode 'overwrite'.")
     merge_config: MergeConfig | None = Field(default=None, description="How rows are merged with mode 'merge'.")
@@ -77,10 +78,11 @@ class DeltaCheckpointIOManager(dg.ConfigurableIOManagerFactory):
     )
     writer_engine: str | None = Field(default=None, description="Accepted for dagster-deltalake's sake; no effect.")
     commit_timeout: float = Field(
-        default=300.0, description="Seconds for which a commit is tried, and a rollback at work is waited for."
+        default=300.0,
+        description="Seconds for which a commit is tried, and a rollback at work is waited for.",
     )
 
-    def create_io_manager(self, context: Any) -> "CheckpointIOManager":
+    def create_io_manager(self, context: Any) -> "CheckpointIOManager":  # noqa: ARG002  Dagster's signature
         """The IO manager of one process."""
         return CheckpointIOManager(self.settings())
 
@@ -124,7 +126,7 @@ class CheckpointIOManager(dg.IOManager):
         if not present:
             raise ForeignData(table=output.location.uri, why=f"nothing has materialized {output.name} {keys[:3]} yet")
         if absent:
-            context.log.info(f"{output.name}: {len(present)} of {len(keys)} partitions are there and are read.")
+            context.log.info("%s: %s of %s partitions are there and are read.", output.name, len(present), len(keys))
         self._told(context, step, output)
         columns = (context.definition_metadata or {}).get("columns")
         if by_partition:
@@ -171,7 +173,7 @@ class CheckpointIOManager(dg.IOManager):
     def _told(self, context: InputContext, step: Step, output: Output) -> None:
         """Say in the log what is read, so that nobody has to guess."""
         pin = step.pins[output.name]
-        context.log.debug(f"{output.name} is read at version {pin.version}.")
+        context.log.debug("%s is read at version %s.", output.name, pin.version)
 
 
 def load_type(context: InputContext) -> tuple[Any, bool]:
@@ -193,12 +195,12 @@ def _retry(context: OutputContext, step: Step, again: ComputeAgain) -> None:
         read_before = step.reads.get(name)
         if read_before is not None and read_before.output.asset_key is not None and pin != read_before.pin:
             checkpoints.observe_pin(step.instance, step.attempt, read_before.output.asset_key, pin, raised=True)
-    context.log.info(f"Nothing was written: {again.reason}. The step is computed again.")
+    context.log.info("Nothing was written: %s. The step is computed again.", again.reason)
     raise dg.RetryRequested(max_retries=AGAIN) from again
 
 
 def _step_context(context: InputContext | OutputContext) -> Any:
-    return context._step_context
+    return context._step_context  # noqa: SLF001  the public one raises where a value is loaded by hand
 
 
 def _outputs_of(step_context: Any) -> list[StepOutputHandle]:
@@ -210,4 +212,3 @@ def _source_run(context: InputContext) -> str | None:
     """The run that made an op's output; Dagster names a parent's where this run does not execute the op."""
     upstream = context.upstream_output
     return None if upstream is None or upstream.has_asset_key else upstream.run_id
-

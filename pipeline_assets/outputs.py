@@ -175,4 +175,3 @@ def _choice(choices: Any, found: Any, what: str, name: str) -> Any:
         raise ConfigurationError(
             f"{name} has {what} {found!r} in its metadata; it may be {allowed}. Nothing was written."
         ) from error
-

@@ -9,30 +9,35 @@ from pipeline_assets.chains import Chain, chain_of
 from pipeline_assets.delta import names
 from pipeline_assets.delta.choose import choose_state, reads_undone
 from pipeline_assets.delta.decide import Name, Pin
-from pipeline_assets.delta.partitions import Slice
+from pipeline_assets.delta.record import Part
 from pipeline_assets.delta.scan import empty, scan
-from pipeline_assets.delta.types import polars_type
 from pipeline_assets.delta.table import Memory, Table, open_table
+from pipeline_assets.delta.types import polars_type
 from pipeline_assets.errors import ForeignData
 from pipeline_assets.outputs import Output
 from pipeline_assets.slices import slices_among
 from pipeline_assets.steps import Read, Step
 
 
-def read(step: Step, output: Output, keys: Sequence[str], source_run: str | None = None) -> Read | None:
-    """Pin an input; None where a stage reads its own table before there is any. Raises ForeignData, DamagedTable.
+def read(step: Step, output: Output, keys: Sequence[str], source_run: str | None = None) -> Read:
+    """Pin an input. Raises ForeignData, DamagedTable.
 
     source_run: for an op's output the run that made it.
     """
     table = open_table(output.location)
     if table is None:
         raise ForeignData(table=output.location.uri, why="there is no such table; materialize it first")
-    found = Read(output, table, Pin(table.id, table.version), slices_among(output.wanted(keys), table.schema, output.name))
+    found = Read(
+        output,
+        table,
+        Pin(table.id, table.version),
+        slices_among(output.wanted(keys), table.schema, output.name),
+    )
     if not table.is_ours:
         found.pin = _source_pin(step, output, table)
     else:
         found.pin = _explained_pin(step, found, source_run)
-        found.kept_at = _touched(step, found)
+        found.kept_at = _touched(found)
     step.reads[output.name] = found
     return found
 
@@ -45,9 +50,8 @@ def frame_of(found: Read, only: Iterable[str] | None = None, columns: Sequence[s
     if newest:
         version = found.table.same_data_as(found.pin.version)
         frames.append(scan(found.output.location, version, newest, columns))
-    for one in chosen:
-        if one.key in found.kept_at:
-            frames.append(scan(found.output.location, found.kept_at[one.key], [one], columns))
+    kept = [one for one in chosen if one.key in found.kept_at]
+    frames += [scan(found.output.location, found.kept_at[one.key], [one], columns) for one in kept]
     return frames[0] if len(frames) == 1 else pl.concat(frames, how="vertical")
 
 
@@ -60,7 +64,8 @@ def missing(found: Read) -> list[str]:
     if absent and found.table.paths(absent):
         key = next(one.key for one in absent if found.table.paths([one]))
         raise ForeignData(
-            table=found.output.location.uri, why=f"partition {key} holds data that no checkpoint of {found.output.name} explains"
+            table=found.output.location.uri,
+            why=f"partition {key} holds data that no checkpoint of {found.output.name} explains",
         )
     return [one.key for one in absent]
 
@@ -95,7 +100,7 @@ def memory_of(step: Step, output: Output, table: Table) -> Memory | None:
     if instance is None or asset_key is None:
         return None
 
-    def memory(partition: str, version: int) -> "checkpoints.Part | None":
+    def memory(partition: str, version: int) -> Part | None:
         found = checkpoints.of_version(instance, asset_key, partition, version, table.id)
         return found.part if found else None
 
@@ -136,16 +141,14 @@ def _explained_pin(step: Step, found: Read, source_run: str | None) -> Pin:
     if source_run is not None and source_run not in chain.runs and step.instance is not None:
         run = step.instance.get_run_by_id(source_run)
         chain = chain_of(step.instance, run) if run is not None else chain
-    state = choose_state(
-        table.states(output.name, found.keys, memory), own_names(step, found, chain), table.undone()
-    )
+    state = choose_state(table.states(output.name, found.keys, memory), own_names(step, found, chain), table.undone())
     if state is None:
         return Pin(table.id, table.version)
-    _refuse_forgotten(step, found, state.version)
+    _refuse_forgotten(step, found)
     return Pin(table.id, state.version)
 
 
-def _refuse_forgotten(step: Step, found: Read, version: int) -> None:
+def _refuse_forgotten(step: Step, found: Read) -> None:
     """Refuse where neither the table's log nor the event log can say what is live."""
     if step.instance is None:
         return
@@ -178,7 +181,8 @@ def _source_pin(step: Step, output: Output, table: Table) -> Pin:
 
 
 def _seen(step: Step, output: Output, table: Table) -> Pin | None:
-    assert step.instance is not None and output.asset_key is not None
+    assert step.instance is not None
+    assert output.asset_key is not None
     seen = checkpoints.observed_pins(step.instance, step.attempt.chain, output.asset_key)
     of_table = [one for one in seen if one.pin.table_id == table.id]
     raised = [one.pin for one in of_table if one.raised and one.read_by == step.attempt.step_key]
@@ -199,7 +203,7 @@ def _raised(step: Step, found: Read) -> Pin | None:
     return newest
 
 
-def _touched(step: Step, found: Read) -> dict[str, int]:
+def _touched(found: Read) -> dict[str, int]:
     """Partitions that a foreign commit touched after their checkpoint and not after the pin, and the checkpoint's version."""
     table, output = found.table, found.output
     touched = {}
@@ -208,9 +212,3 @@ def _touched(step: Step, found: Read) -> dict[str, int]:
         if version is not None and table.foreign_between(one, version, found.pin.version):
             touched[one.key] = version
     return touched
-
-
-def slices_of(found: Read, keys: Iterable[str]) -> list[Slice]:
-    """The slices of some of the partitions that are read."""
-    wanted = set(keys)
-    return [one for one in found.slices if one.key in wanted]

@@ -67,7 +67,7 @@ class Writer:
             refuse_unwritable(self.table, self.output.mode)
         looked, decision = self._decide()
         self._raise(decision)
-        if self._settled(looked, decision) or self._not_new(looked):
+        if self._settled(decision) or self._not_new(looked):
             return self.outcomes
         conformed = self._conform(frame)
         slices = slices_among(self.output.wanted(self.keys), conformed.schema, self.output.name)
@@ -103,7 +103,7 @@ class Writer:
     def _replace(self, conformed: Conformed, slices: Sequence[Slice]) -> None:
         """Overwrite or append: files first, then the commit that names them."""
         sink = self._sink(conformed.schema)
-        base = self.table and self.table.schema.to_json()
+        base = self.table.schema.to_json() if self.table is not None else None
         files = sink.write(conformed.frame)
         try:
             refuse_nulls(self.output.name, files, conformed.schema)
@@ -134,7 +134,7 @@ class Writer:
         now = table.schema.to_json()
         if now == conformed.schema.to_json():
             return True
-        if base is not None and now != base or base is None:
+        if (base is not None and now != base) or base is None:
             raise ComputeAgain({}, f"the columns of {table.location.uri} were changed meanwhile")
         if not table.partition_columns and self.output.mode is Mode.OVERWRITE:
             return True
@@ -173,14 +173,14 @@ class Writer:
                 if isinstance(decision.all_of, (Refuse, Again)):
                     discard()
                 self._raise(decision)
-                if self._settled(looked, decision):
+                if self._settled(decision):
                     return discard()
                 committed = None
                 if decision.all_of is None:
                     self._hear(looked, decision.writes)
                     committed = attempt(self.table, decision.writes)
             if committed is not None:
-                return self._made(committed, looked, decision)
+                return self._made(committed, decision)
             if deadline.passed:
                 discard()
                 raise self._late(decision, deadline)
@@ -196,7 +196,7 @@ class Writer:
         if isinstance(decision.all_of, Again):
             raise ComputeAgain(decision.all_of.pins, decision.all_of.reason)
 
-    def _settled(self, looked: Looked, decision: RangeDecision) -> bool:
+    def _settled(self, decision: RangeDecision) -> bool:
         """Whether nothing is left to be written; what was adopted or kept is noted."""
         if decision.all_of is not None or decision.writes:
             return False
@@ -233,7 +233,7 @@ class Writer:
         made = part or Part(chain=self.step.attempt.chain.first, attempt=checkpoint.name.attempt, pins=checkpoint.pins)
         return Outcome(checkpoint.version, made, flag)
 
-    def _made(self, committed: Committed, looked: Looked, decision: RangeDecision) -> None:
+    def _made(self, committed: Committed, decision: RangeDecision) -> None:
         self._crash("after_commit")
         self._take(decision)
         self._refresh()
@@ -246,7 +246,12 @@ class Writer:
     def _hear(self, looked: Looked, keys: Sequence[str]) -> None:
         """Nothing is overwritten that the event log has not heard of (invariant 2)."""
         if self.table is not None:
-            hear(self.step.instance, self.output, self.table, {key: looked.live[key] for key in keys if key in looked.live})
+            hear(
+                self.step.instance,
+                self.output,
+                self.table,
+                {key: looked.live[key] for key in keys if key in looked.live},
+            )
 
     def _late(self, decision: RangeDecision, deadline: Deadline) -> Exception:
         if isinstance(decision.all_of, Wait):

@@ -27,5 +27,9 @@ def adopt_command(table: str, version: int | None, module: str | None, as_json: 
         click.echo(json.dumps({"table": done.table, "version": done.version, "partitions": list(done.partitions)}))
     else:
         what = "its rows" if list(done.partitions) == ["*"] else f"{len(done.partitions)} partitions"
-        click.echo(f"Adopted: {what} of {done.table}, as version {done.version}." if done.partitions else f"{done.table}: nothing to adopt.")
+        click.echo(
+            f"Adopted: {what} of {done.table}, as version {done.version}."
+            if done.partitions
+            else f"{done.table}: nothing to adopt."
+        )
     return DONE

@@ -1,15 +1,16 @@
 """Which code location a command speaks of."""
 
-import os
 import sys
 from pathlib import Path
 from typing import Any
 
-from dagster._cli.workspace.cli_target import PythonPointerOpts, get_repository_python_origin_from_cli_opts
+import tomli
+from dagster._cli.workspace.cli_target import get_repository_python_origin_from_cli_opts
 from dagster._core.definitions.reconstruct import ReconstructableJob, ReconstructableRepository
 from dagster._core.definitions.repository_definition import RepositoryDefinition
 from dagster._core.origin import JobPythonOrigin
 from dagster._utils.hosted_user_process import recon_job_from_origin, recon_repository_from_origin
+from dagster_shared.cli import PythonPointerOpts
 
 from pipeline_assets.settings import project_root
 
@@ -31,8 +32,9 @@ class CodeLocation:
     """A code location by its module; loaded when it is first asked."""
 
     def __init__(self, module: str | None) -> None:
-        if os.getcwd() not in sys.path:
-            sys.path.insert(0, os.getcwd())
+        here = str(Path.cwd())
+        if here not in sys.path:
+            sys.path.insert(0, here)
         self.module = module_of(module)
         self.origin = get_repository_python_origin_from_cli_opts(PythonPointerOpts(module_name=self.module))
         self.repository: ReconstructableRepository = recon_repository_from_origin(self.origin)
@@ -49,10 +51,6 @@ class CodeLocation:
 def _tool_dagster(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
     with path.open("rb") as file:
-        found: dict[str, Any] = tomllib.load(file).get("tool", {}).get("dagster", {})
+        found: dict[str, Any] = tomli.load(file).get("tool", {}).get("dagster", {})
     return found

@@ -93,7 +93,9 @@ def carrier_scorecard(context: dg.AssetExecutionContext, route_delays: pl.LazyFr
 
 
 flights_job = dg.define_asset_job(
-    "flights_job", selection=dg.AssetSelection.groups("flights"), description="All stages of flights, for a day or more."
+    "flights_job",
+    selection=dg.AssetSelection.groups("flights"),
+    description="All stages of flights, for a day or more.",
 )
 
 

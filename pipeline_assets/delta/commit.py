@@ -72,7 +72,7 @@ class Deadline:
     def pause(self) -> None:
         """Wait a little before the next try, longer each time, with jitter."""
         self.tries += 1
-        time.sleep(random.uniform(0.5, 1.0) * min(0.01 * 1.5**self.tries, 1.0))
+        time.sleep(random.uniform(0.5, 1.0) * min(0.01 * 1.5**self.tries, 1.0))  # noqa: S311  jitter
 
 
 def try_commit(table: Table, proposal: Proposal) -> Committed | None:

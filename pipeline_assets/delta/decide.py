@@ -176,9 +176,9 @@ def equal_inputs(facts: Facts, attempt: Attempt) -> Decision | None:
     """5, the tie. From equal inputs, or without any, the later attempt wins."""
     for rival in _with_a_claim(facts, attempt):
         theirs = {name: pin for name, pin in rival.pins.items() if _comparable(attempt.pins.get(name), pin)}
-        if all(attempt.pins[n].version == pin.version for n, pin in theirs.items()):
-            if rival.name.attempt > attempt.number:
-                return Keep(rival)
+        equal = all(attempt.pins[name].version == pin.version for name, pin in theirs.items())
+        if equal and rival.name.attempt > attempt.number:
+            return Keep(rival)
     return None
 
 
@@ -207,7 +207,9 @@ class RangeDecision:
         return [key for key, decision in self.each.items() if isinstance(decision, Write)]
 
 
-def decide_range(facts: Mapping[str, Facts], attempts: Mapping[str, Attempt], rules: Sequence[Rule] = RULES) -> RangeDecision:
+def decide_range(
+    facts: Mapping[str, Facts], attempts: Mapping[str, Attempt], rules: Sequence[Rule] = RULES
+) -> RangeDecision:
     """Each partition is decided by itself; all are refused, wait, or are computed again where one is.
 
     The pins of `Again` are, for each input, the newest that any partition asks for.

@@ -98,7 +98,7 @@ class Sink:
             partition_values={column: spell(value) for column, value in values.items()},
             modification_time=int(time.time() * 1000),
             data_change=True,
-            stats=add_stats(footer, self.schema),
+            stats=add_stats(footer),
         )
         return DataFile(path, sunk.num_rows, values, add, null_counts(footer))
 
@@ -132,7 +132,11 @@ def remove_of(path: str) -> RemoveAction:
 
 
 def _folders(one: Slice, columns: Sequence[str]) -> Iterator[str]:
-    choices = [one.columns[column].values for column in columns if isinstance(one.columns.get(column), OneOf)]
+    choices = []
+    for column in columns:
+        condition = one.columns.get(column)
+        if isinstance(condition, OneOf):
+            choices.append(condition.values)
     if len(choices) == len(columns):
         for values in itertools.product(*choices):
             yield "/".join(f"{column}={_hive(value)}" for column, value in zip(columns, values, strict=True))

@@ -106,9 +106,8 @@ def _local_path(uri: str) -> str | None:
 
 def _with_parents(folders: Iterable[str]) -> Iterable[str]:
     for folder in folders:
-        while folder:
-            yield folder
-            folder = os.path.dirname(folder)
+        parts = folder.split("/")
+        yield from ("/".join(parts[:end]) for end in range(len(parts), 0, -1))
 
 
 @functools.lru_cache(maxsize=1024)

@@ -131,6 +131,6 @@ class TableLog:
 
 
 @lru_cache(maxsize=256)
-def log_of(location: Location, table_id: str) -> TableLog:
+def log_of(location: Location, table_id: str) -> TableLog:  # noqa: ARG001  part of the cache's key
     """The remembered log of a table; a table that was made anew has an id, and a log, of its own."""
     return TableLog(location)

@@ -76,11 +76,12 @@ def _merger(delta: DeltaTable, table: Table, proposal: Proposal, merge: Merge) -
         commit_properties=properties_of(table, proposal),
         post_commithook_properties=NO_HOOKS,
     )
-    for clause, arguments in merge.clauses if merge.kind == "custom" else [(name, {}) for name in ALL_OF[merge.kind]]:
+    for clause, given in merge.clauses if merge.kind == "custom" else [(name, {}) for name in ALL_OF[merge.kind]]:
+        arguments = dict(given)
         if within and "by_source" in clause:
             # What the source does not speak of lies in other partitions, too, and those are not ours to touch.
             own = arguments.get("predicate")
-            arguments = {**arguments, "predicate": f"({own}) AND {within}" if own else within}
+            arguments["predicate"] = f"({own}) AND {within}" if own else within
         merger = getattr(merger, clause)(**arguments)
     return merger
 

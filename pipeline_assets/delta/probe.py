@@ -44,5 +44,3 @@ def refuse_without_conditional_put(root: Location) -> None:
             feature="no conditional put: it let two writers create the same version",
             hint="Use a store that honours If-None-Match (S3, MinIO, R2, GCS, Azure), or a local disk.",
         )
-
-

@@ -83,7 +83,9 @@ class Record:
         parts = {key: part and part.as_json() for key, part in self.parts.items()}
         present = [part for part in parts.values() if part]
         shared = {
-            name: value for name, value in (present[0] if present else {}).items() if all(p[name] == value for p in present)
+            name: value
+            for name, value in (present[0] if present else {}).items()
+            if all(p[name] == value for p in present)
         }
         own = {
             key: part and {name: value for name, value in part.items() if name not in shared}

@@ -1,12 +1,11 @@
 """Column statistics for a table's log, from Parquet footers (Delta protocol, "Per-file Statistics")."""
 
 import json
-from collections.abc import Iterator
+import math
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
-from deltalake import Schema
 from pyarrow.parquet import FileMetaData
 
 INDEXED_COLUMNS = 32
@@ -14,7 +13,7 @@ INDEXED_COLUMNS = 32
 PREFIX_LENGTH = 32
 
 
-def add_stats(footer: FileMetaData, schema: Schema) -> str:
+def add_stats(footer: FileMetaData) -> str:
     """The statistics of a data file as JSON: rows, and for the first columns min, max and NULLs.
 
     A string is cut, its maximum rounded up; a column without statistics, or with NaN, has none.
@@ -47,7 +46,9 @@ def null_counts(footer: FileMetaData) -> dict[str, int]:
     return counts
 
 
-def _put_range(minimum: dict[str, Any], maximum: dict[str, Any], path: list[str], lows: list[Any], highs: list[Any]) -> None:
+def _put_range(
+    minimum: dict[str, Any], maximum: dict[str, Any], path: list[str], lows: list[Any], highs: list[Any]
+) -> None:
     try:
         low, high = _low(min(lows)), _high(max(highs))
     except TypeError:
@@ -81,7 +82,7 @@ def _json(value: Any) -> Any:
     if isinstance(value, bool):
         return None
     if isinstance(value, float):
-        return value if value == value and abs(value) != float("inf") else None
+        return value if math.isfinite(value) else None
     if isinstance(value, datetime):
         text = value.strftime("%Y-%m-%dT%H:%M:%S.%f")
         return f"{text}Z" if value.tzinfo is not None else text
@@ -96,8 +97,3 @@ def _put(tree: dict[str, Any], path: list[str], value: Any) -> None:
     for name in path[:-1]:
         tree = tree.setdefault(name, {})
     tree[path[-1]] = value
-
-
-def leaves(schema: Schema) -> Iterator[str]:
-    """Names of the columns of a schema."""
-    yield from (one.name for one in schema.fields)

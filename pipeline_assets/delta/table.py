@@ -170,7 +170,9 @@ class Table:
 
     def undone(self) -> frozenset[Name]:
         """Names of the checkpoints that rollbacks of this table have taken back."""
-        restored = [app_id for app_id, step in self.txns.items() if app_id.startswith(f"{names.PREFIX}/plan/") and step == 2]
+        restored = [
+            app_id for app_id, step in self.txns.items() if app_id.startswith(f"{names.PREFIX}/plan/") and step == 2
+        ]
         if not restored:
             return frozenset()
         found: set[Name] = set()

@@ -1,5 +1,6 @@
 """What may be written, and how: values in and out, types cast on purpose or refused by name, schemas compared."""
 
+import json
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -121,7 +122,7 @@ def _strict(name: str, dtype: DataType, target: DataType) -> pl.Expr:
     """A cast that refuses a value which it would change, in the same pass over the data."""
 
     def cast(series: pl.Series) -> pl.Series:
-        made = series.cast(target, strict=False)
+        made: pl.Series = series.cast(target, strict=False)
         lost = made.is_null() & series.is_not_null()
         if isinstance(dtype, pl.Datetime) and dtype.time_unit == "ns":
             lost = lost | ((series.dt.nanosecond() % 1000) != 0)
@@ -139,7 +140,9 @@ def refuse_names(names: Sequence[str]) -> None:
         if not name or FORBIDDEN_IN_NAMES & set(name):
             raise BadColumnName(column=name, why="has a name with characters that a Delta table does not take")
         if name.lower() in seen:
-            raise BadColumnName(column=name, why=f"differs from {seen[name.lower()]!r} in case alone, which Delta ignores")
+            raise BadColumnName(
+                column=name, why=f"differs from {seen[name.lower()]!r} in case alone, which Delta ignores"
+            )
         seen[name.lower()] = name
 
 
@@ -149,7 +152,9 @@ def delta_schema(schema: pl.Schema, not_null: Collection[str] = ()) -> Schema:
     made = Schema.from_arrow(arrow)
     if not not_null:
         return made
-    return Schema([Field(one.name, one.type, one.name not in not_null, one.metadata) for one in made.fields])
+    return Schema(
+        [Field(one.name, one.type, nullable=one.name not in not_null, metadata=one.metadata) for one in made.fields]
+    )
 
 
 def conform(
@@ -175,7 +180,9 @@ def conform(
     fields = [*table_schema.fields, *(own[name] for name in added)]
     target = _polars(Schema(fields))
     columns = [
-        (pl.lit(None) if name in removed else pl.col(name)).cast(dtype).alias(name) if name in removed or schema[name] != dtype else pl.col(name)
+        (pl.lit(None) if name in removed else pl.col(name)).cast(dtype).alias(name)
+        if name in removed or schema[name] != dtype
+        else pl.col(name)
         for name, dtype in target.items()
     ]
     return Conformed(frame.select(columns), Schema(fields), bool(added), added)
@@ -190,7 +197,9 @@ def check_partition_columns(schema: pl.Schema, columns: Sequence[str]) -> None:
                 "Nothing was written; correct the metadata 'partition_expr'."
             )
         dtype = schema[column]
-        if not (dtype.is_integer() or dtype.is_decimal() or isinstance(dtype, (pl.String, pl.Date, pl.Datetime, pl.Boolean))):
+        if not (
+            dtype.is_integer() or dtype.is_decimal() or isinstance(dtype, (pl.String, pl.Date, pl.Datetime, pl.Boolean))
+        ):
             raise ConfigurationError(
                 f"The partition column {column!r} is {dtype}; it may be a string, date, datetime, whole number, decimal "
                 "or boolean. Nothing was written."
@@ -216,8 +225,6 @@ def polars_type(name: str) -> DataType:
 
 
 def _one_field(name: str) -> str:
-    import json
-
     return json.dumps({"type": "struct", "fields": [{"name": "x", "type": name, "nullable": True, "metadata": {}}]})
 
 
@@ -243,7 +250,9 @@ def _of_reader(reader: pa.RecordBatchReader) -> pl.LazyFrame:
     head = pl.from_arrow(reader.schema.empty_table())
     assert isinstance(head, pl.DataFrame)
 
-    def batches(columns: list[str] | None, predicate: pl.Expr | None, limit: int | None, size: int | None) -> Iterator[pl.DataFrame]:
+    def batches(
+        columns: list[str] | None, predicate: pl.Expr | None, _limit: int | None, _size: int | None
+    ) -> Iterator[pl.DataFrame]:
         for batch in reader:
             frame = pl.from_arrow(batch)
             assert isinstance(frame, pl.DataFrame)

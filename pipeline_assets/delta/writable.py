@@ -6,13 +6,22 @@ from pipeline_assets.delta.decide import Mode
 from pipeline_assets.delta.table import Table
 from pipeline_assets.errors import UnsupportedTable
 
-HARMLESS = frozenset({"appendOnly", "invariants", "timestampNtz", "v2Checkpoint", "vacuumProtocolCheck", "domainMetadata"})
+HARMLESS = frozenset(
+    {"appendOnly", "invariants", "timestampNtz", "v2Checkpoint", "vacuumProtocolCheck", "domainMetadata"}
+)
 """Writer features that ask nothing of a writer who adds and removes whole files with statistics.
 
 `appendOnly` and `invariants` are only able to be used; whether they are is looked at by itself.
 """
 _LOOKED_AT = frozenset(
-    {"checkConstraints", "generatedColumns", "columnMapping", "identityColumns", "changeDataFeed", "inCommitTimestamp"}
+    {
+        "checkConstraints",
+        "generatedColumns",
+        "columnMapping",
+        "identityColumns",
+        "changeDataFeed",
+        "inCommitTimestamp",
+    }
 )
 """Features that ask something only where a property or a column uses them; older protocols imply them by number."""
 SWITCHES = {
@@ -42,7 +51,9 @@ def refuse_unwritable(table: Table, mode: Mode) -> None:
 def _asked(delta: DeltaTable, mode: Mode) -> list[str]:
     configuration = delta.metadata().configuration
     protocol = delta.protocol()
-    found = [f"the writer feature {name!r}" for name in sorted(set(protocol.writer_features or ()) - HARMLESS - _LOOKED_AT)]
+    found = [
+        f"the writer feature {name!r}" for name in sorted(set(protocol.writer_features or ()) - HARMLESS - _LOOKED_AT)
+    ]
     if protocol.min_writer_version > 7 or protocol.min_reader_version > 3:
         found.append(f"an unknown protocol ({protocol.min_reader_version}, {protocol.min_writer_version})")
     found += [text for name, text in SWITCHES.items() if configuration.get(name) == "true"]

@@ -38,7 +38,9 @@ class Adopted:
     partitions: Sequence[str]
 
 
-def adopt(instance: DagsterInstance, repository: RepositoryDefinition, table: str, version: int | None = None) -> Adopted:
+def adopt(
+    instance: DagsterInstance, repository: RepositoryDefinition, table: str, version: int | None = None
+) -> Adopted:
     """Make checkpoints of all partitions of an asset's table that no checkpoint explains. No row is changed.
 
     table: the asset's key as `flights/legs`, or its table's path or URI. version: the one that is meant. Raises
@@ -138,4 +140,3 @@ def _named(known: Mapping[str, Output], table: str) -> Output:
         f"No asset of the code location is called {table!r} or has its table there. Nothing was changed; there are "
         f"{', '.join(sorted(known))}."
     )
-

@@ -9,7 +9,11 @@ import dagster as dg
 from dagster import DagsterEventType, DagsterInstance, DagsterRun, JobDefinition
 from dagster._core.execution.api import create_execution_plan
 from dagster._core.execution.plan.plan import ExecutionPlan
-from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG, PARTITION_NAME_TAG
+from dagster._core.storage.tags import (
+    ASSET_PARTITION_RANGE_END_TAG,
+    ASSET_PARTITION_RANGE_START_TAG,
+    PARTITION_NAME_TAG,
+)
 
 from pipeline_assets.chains import Chain, chain_of, steps_of
 from pipeline_assets.delta.names import WHOLE
@@ -86,8 +90,12 @@ def plan_of(instance: DagsterInstance, run: DagsterRun, job: JobDefinition) -> P
             adopted = [one for one in found if one is not None]
             for one in adopted:
                 hear(instance, one.written.output, one.table, one.live)
-            versions = {one.written.output.name: max(live.version for live in one.live.values()) for one in adopted if one.live}
-            whole = bool(found) and _only_tables(execution, key, len(found)) and all(one and one.complete for one in found)
+            versions = {
+                one.written.output.name: max(live.version for live in one.live.values()) for one in adopted if one.live
+            }
+            whole = (
+                bool(found) and _only_tables(execution, key, len(found)) and all(one and one.complete for one in found)
+            )
             states.append(StepState(key, "committed" if whole else "left", versions))
     return Plan(run, chain, states)
 
@@ -119,7 +127,11 @@ def committed_by(chain: Chain, written: Written) -> Committed | None:
 
 
 def written_by(
-    execution: ExecutionPlan, step_key: str, run: DagsterRun, job: JobDefinition, settings: Mapping[str, Settings]
+    execution: ExecutionPlan,
+    step_key: str,
+    run: DagsterRun,
+    job: JobDefinition,
+    settings: Mapping[str, Settings],
 ) -> list[Written]:
     """The assets that a step writes through an IO manager of ours."""
     found = []
@@ -166,4 +178,3 @@ def _subset(job: JobDefinition, run: DagsterRun) -> JobDefinition:
 def _only_tables(execution: ExecutionPlan, step_key: str, tables: int) -> bool:
     """Whether the step has no other outputs, as the results of checks, for which it has to run once more."""
     return len(execution.get_step_by_key(step_key).step_outputs) == tables
-

@@ -44,7 +44,9 @@ def resumable(instance: DagsterInstance, run_id: str) -> DagsterRun:
     """The newest run of a run's chain, marked failed if its process is gone. Raises NotResumable."""
     run = instance.get_run_by_id(run_id)
     if run is None:
-        raise NotResumable(f"There is no run {run_id} in this Dagster instance. `dagster run list` shows those there are.")
+        raise NotResumable(
+            f"There is no run {run_id} in this Dagster instance. `dagster run list` shows those there are."
+        )
     run = _newest_of_chain(instance, run)
     if is_gone(instance, run):
         instance.report_run_failed(run, "Its process is gone (killed, or its host restarted); marked failed by resume.")

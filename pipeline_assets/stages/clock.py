@@ -47,8 +47,7 @@ def origin_instant(wall: pl.Expr) -> pl.Expr:
 def shown_at(moment: pl.Expr, zone: pl.Expr) -> pl.Expr:
     """Datetime(us) without zone: what clocks of the zone (String) show at this instant (UTC)."""
     return pl.coalesce(
-        pl.when(zone == name).then(moment.dt.convert_time_zone(name).dt.replace_time_zone(None))
-        for name in ZONES
+        pl.when(zone == name).then(moment.dt.convert_time_zone(name).dt.replace_time_zone(None)) for name in ZONES
     )
 
 

@@ -73,9 +73,7 @@ NOTES: dict[str, Note] = {
         "repaired",
         "BQN, PSE, SJU and STT: name and zone are ours (`stages/airports.py`)",
     ),
-    "tailnum_missing": Note(
-        pl.col("tailnum").is_null(), "kept as null", "no aircraft; all of them were cancelled"
-    ),
+    "tailnum_missing": Note(pl.col("tailnum").is_null(), "kept as null", "no aircraft; all of them were cancelled"),
     "tailnum_malformed": Note(
         ~pl.col("tailnum").str.contains(r"^N[0-9]"),
         "kept",

@@ -147,9 +147,7 @@ def _parse(table: str, distribution: metadata.Distribution) -> pl.DataFrame:
             raise DamagedSource(file=name, why=f"its columns are {header}, expected {schema.names()}")
         frame = pl.read_csv(text, schema=schema, null_values=["NA", ""])
         if "time_hour" in schema:
-            frame = frame.with_columns(
-                pl.col("time_hour").str.to_datetime("%Y-%m-%dT%H:%M:%SZ", time_zone="UTC")
-            )
+            frame = frame.with_columns(pl.col("time_hour").str.to_datetime("%Y-%m-%dT%H:%M:%SZ", time_zone="UTC"))
         return frame
     except (OSError, ValueError, KeyError, zipfile.BadZipFile, pl.exceptions.PolarsError) as error:
         # Only what is wrong: polars goes on with advice about arguments that the reader cannot set.

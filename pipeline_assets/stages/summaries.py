@@ -36,17 +36,13 @@ def summarise_weather_hours(frame: pl.DataFrame) -> str:
         )
         .sort("origin")
     )
-    return markdown_table(
-        ("Airport", "Hours", "Low °F", "High °F", "Wind mph", "Rain in"), by_airport.iter_rows()
-    )
+    return markdown_table(("Airport", "Hours", "Low °F", "High °F", "Wind mph", "Rain in"), by_airport.iter_rows())
 
 
 def summarise_legs(frame: pl.DataFrame) -> str:
     """How many flights of each status, and how many rows have each note. Takes rows of `schemas.LEGS`."""
     statuses = frame["status"].value_counts().sort("count", "status", descending=[True, False])
-    given = (
-        frame["notes"].explode().drop_nulls().value_counts().sort("count", "notes", descending=[True, False])
-    )
+    given = frame["notes"].explode().drop_nulls().value_counts().sort("count", "notes", descending=[True, False])
     shares = ((name, count, bar(count, frame.height)) for name, count in statuses.iter_rows())
     return "\n\n".join(
         (
