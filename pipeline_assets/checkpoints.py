@@ -233,7 +233,7 @@ def observe_pin(
     instance: DagsterInstance, attempt: Attempt, asset_key: AssetKey, pin: Pin, raised: bool = False
 ) -> None:
     """Record, before anything is computed, at which version an attempt's chain reads an input."""
-    said = {
+    said: dict[str, Any] = {
         VERSION: pin.version,
         TABLE_ID: pin.table_id,
         CHAIN: attempt.chain.first,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dagster import OutputContext
+from dagster import AssetKey, OutputContext
 from dagster._core.execution.context.system import StepExecutionContext
 
 from pipeline_assets import checkpoints, faults
