@@ -88,8 +88,9 @@ class DeltaCheckpointIOManager(dg.ConfigurableIOManagerFactory["CheckpointIOMana
 
     def settings(self) -> Settings:
         """The configuration without Dagster's clothes. Raises ConfigurationError."""
-        client = self.client_options.str_dict() if self.client_options is not None else {}
-        options = {**self.storage_options.str_dict(), **client}
+        options = _spelled(self.storage_options)
+        if self.client_options is not None:
+            options |= _spelled(self.client_options)
         options.pop("provider", None)
         return Settings(
             root=Location.of(self.root_uri, options),
@@ -102,6 +103,12 @@ class DeltaCheckpointIOManager(dg.ConfigurableIOManagerFactory["CheckpointIOMana
             writer=dict(self.writer_properties or {}),
             commit_seconds=self.commit_timeout,
         )
+
+
+def _spelled(config: dg.Config) -> dict[str, str]:
+    """A storage configuration as delta-rs and polars take it: text, booleans in small letters, nothing that is unset."""
+    set_ = {name: value for name, value in config.model_dump().items() if value is not None}
+    return {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in set_.items()}
 
 
 class CheckpointIOManager(dg.IOManager):
