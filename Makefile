@@ -27,7 +27,7 @@ run: $(ENV) ## a week of the flights pipeline: rows, Delta versions, times, what
 	@$(BIN)/python -m pipeline_assets.demo
 
 ui: $(ENV) ## the Dagster UI on http://127.0.0.1:3000
-	@$(BIN)/dagster dev -h 127.0.0.1
+	@$(BIN)/dagster dev -h 127.0.0.1 $(ARGS)
 
 test: $(ENV) ## the tests (ARGS="-k name" for some of them)
 	@$(BIN)/python -m pytest --durations=25 $(ARGS)

@@ -101,9 +101,7 @@ def seaweed(folder: Path) -> Iterator[S3]:
             process.kill()  # a graceful end takes 10 s, and the data is of no more use
             process.wait()
     log = (folder / "log").read_text(errors="replace")
-    raise NoServer(
-        f"`weed server` did not start in {START_SECONDS:.0f} s. The end of its log:\n{log[-2000:]}"
-    )
+    raise NoServer(f"`weed server` did not start in {START_SECONDS:.0f} s. The end of its log:\n{log[-2000:]}")
 
 
 def _start(program: str, folder: Path) -> "tuple[subprocess.Popen[bytes], S3]":

@@ -85,8 +85,7 @@ def test_a_skipped_test_fails_in_ci_and_only_there(tmp_path: Path, ci: bool) -> 
             *("--continue-on-collection-errors", "--rootdir", str(tmp_path), "."),
         ],
         cwd=tmp_path,
-        env=os.environ
-        | {"PIPELINE_ASSETS_CI": "1" if ci else "", "PYTHONPATH": str(Path(__file__).parents[1])},
+        env=os.environ | {"PIPELINE_ASSETS_CI": "1" if ci else "", "PYTHONPATH": str(Path(__file__).parents[1])},
         capture_output=True,
         text=True,
         check=False,
