@@ -19,7 +19,12 @@ from pipeline_assets.delta.record import chain_id
 CONTINUES_TAG = "pipeline_assets/continues"
 """Set by our planner: the id of the run that this one continues. A re-execution inherits it, and has another parent."""
 _STARTS = {DagsterEventType.STEP_START, DagsterEventType.STEP_RESTARTED}
-_OVER = {dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED, dg.DagsterRunStatus.CANCELING}
+_ENDS = {
+    DagsterEventType.PIPELINE_FAILURE: "has failed already",
+    DagsterEventType.PIPELINE_CANCELED: "was cancelled",
+    DagsterEventType.PIPELINE_CANCELING: "is being cancelled",
+    DagsterEventType.PIPELINE_SUCCESS: "has ended already",
+}
 _PAGE = 200
 
 
@@ -45,7 +50,7 @@ class Attempt:
     """One execution of a step by a run.
 
     nth: 1 for the step's first in this run. number: when it began, ms; more than those of all attempts of the chain
-    before it. again: whether the chain has tried the step, or may have, before.
+    before it. again: whether the chain has tried the step, or may have, before. detached: no instance knows of it.
     """
 
     chain: Chain
@@ -53,6 +58,7 @@ class Attempt:
     step_key: str
     nth: int
     number: int
+    detached: bool = False
 
     @property
     def again(self) -> bool:
@@ -74,13 +80,13 @@ def chain_of(instance: DagsterInstance, run: DagsterRun) -> Chain:
 
 def attempt_of(instance: DagsterInstance, run: DagsterRun, step_key: str, nth: int) -> Attempt:
     """The n-th attempt of a step by a run. A step that runs outside of a stored run gets a chain of its own."""
-    if not instance.has_run(run.run_id):
+    own = step_starts(instance, run.run_id, step_key, nth)[:nth]
+    if not own:
         return detached(step_key)
     chain = chain_of(instance, run)
     number = 0
     for run_id in chain.runs:
-        starts = step_starts(instance, run_id, step_key, None if run_id != run.run_id else nth)
-        for moment in starts[:nth] if run_id == run.run_id else starts:
+        for moment in own if run_id == run.run_id else step_starts(instance, run_id, step_key):
             number = max(moment, number + 1)
     return Attempt(chain, run.run_id, step_key, nth, number)
 
@@ -88,32 +94,46 @@ def attempt_of(instance: DagsterInstance, run: DagsterRun, step_key: str, nth: i
 def detached(step_key: str) -> Attempt:
     """An attempt that no instance knows of: a chain of its own, beginning now."""
     run_id = str(uuid.uuid4())
-    return Attempt(Chain((run_id,)), run_id, step_key, 1, int(time.time() * 1000))
+    return Attempt(Chain((run_id,)), run_id, step_key, 1, int(time.time() * 1000), detached=True)
 
 
 def step_starts(instance: DagsterInstance, run_id: str, step_key: str, enough: int | None = None) -> list[int]:
     """When the attempts of a step by a run began (ms), in order; the search may end when `enough` are found."""
     found: list[int] = []
+    for entry in _newest_first(instance, run_id, _STARTS):
+        if entry.step_key == step_key:
+            found.append(int(entry.timestamp * 1000))
+        if len(found) == enough:
+            break
+    return found[::-1]
+
+
+def _newest_first(instance: DagsterInstance, run_id: str, kinds: set[DagsterEventType]) -> Iterator[dg.EventLogEntry]:
     cursor: str | None = None
     while True:
-        page = instance.get_records_for_run(run_id, cursor, _STARTS, limit=_PAGE, ascending=False)
-        starts = [record.event_log_entry for record in page.records if record.event_log_entry.step_key == step_key]
-        found += [int(entry.timestamp * 1000) for entry in starts]
-        if not page.has_more or (enough is not None and len(found) >= enough):
-            return found[::-1]
+        page = instance.get_records_for_run(run_id, cursor, kinds, limit=_PAGE, ascending=False)
+        yield from (record.event_log_entry for record in page.records)
+        if not page.has_more:
+            return
         cursor = page.cursor
 
 
 def why_stopped(instance: DagsterInstance, attempt: Attempt) -> str | None:
-    """Why the event log says that an attempt is over: its run has ended, or a later one of the step has begun."""
-    run = instance.get_run_by_id(attempt.run_id)
-    if run is None:
-        return None if not instance.has_run(attempt.chain.first) else f"run {attempt.run_id} was deleted"
-    if run.status in _OVER:
-        return f"run {attempt.run_id} is {run.status.value} already"
-    if len(step_starts(instance, attempt.run_id, attempt.step_key, attempt.nth + 1)) > attempt.nth:
-        return f"a later attempt of step {attempt.step_key} has begun in run {attempt.run_id}"
-    return None
+    """Why the event log says that an attempt is over: its run has ended, or a later one of the step has begun.
+
+    One query: a run's status is changed by an event, and an attempt that a run made has begun with one.
+    """
+    if attempt.detached:
+        return None
+    begun = 0
+    for entry in _newest_first(instance, attempt.run_id, _STARTS | set(_ENDS)):
+        kind = entry.get_dagster_event().event_type
+        if kind in _ENDS:
+            return f"run {attempt.run_id} {_ENDS[kind]}"
+        begun += entry.step_key == attempt.step_key
+        if begun > attempt.nth:
+            return f"a later attempt of step {attempt.step_key} has begun in run {attempt.run_id}"
+    return None if begun else f"run {attempt.run_id} was deleted"
 
 
 def why_followed(instance: DagsterInstance, attempt: Attempt) -> str | None:

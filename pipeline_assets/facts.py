@@ -27,20 +27,30 @@ class Looked:
     live: Mapping[str, Live] = field(default_factory=dict)
 
 
-def look(step: Step, output: Output, keys: Sequence[str], table: Table | None) -> Looked:
-    """What is known of some partitions. Raises FactsUnreachable where the event log cannot be asked."""
+def look(step: Step, output: Output, keys: Sequence[str], table: Table | None, *, asking_run: bool = True) -> Looked:
+    """What is known of some partitions. Raises FactsUnreachable where the event log cannot be asked.
+
+    asking_run: whether the attempt is still wanted, too, without which nothing may be committed.
+    """
     try:
-        return _look(step, output, keys, table)
+        return _look(step, output, keys, table, _why_stopped(step, table) if asking_run else None)
     except (SQLAlchemyError, ConnectionError) as error:
         raise FactsUnreachable(output=output.name, partition=keys[0], why=str(error).splitlines()[0]) from error
 
 
-def _look(step: Step, output: Output, keys: Sequence[str], table: Table | None) -> Looked:
+def _why_stopped(step: Step, table: Table | None) -> str | None:
+    if step.instance is None:
+        return None
+    stopped = why_stopped(step.instance, step.attempt)
+    if stopped is None and table is None:
+        # There is no table yet whose fence would say so.
+        stopped = why_followed(step.instance, step.attempt)
+    return stopped
+
+
+def _look(step: Step, output: Output, keys: Sequence[str], table: Table | None, stopped: str | None) -> Looked:
     attempt = step.attempt
-    stopped = why_stopped(step.instance, attempt) if step.instance is not None else None
     if table is None:
-        if stopped is None and step.instance is not None:
-            stopped = why_followed(step.instance, attempt)
         return Looked({key: Facts(stopped=stopped) for key in keys})
     undone_inputs = [
         name

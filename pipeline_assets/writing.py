@@ -56,6 +56,7 @@ class Writer:
     keys: Sequence[str]
     table: Table | None = None
     outcomes: dict[str, Outcome] = field(default_factory=dict)
+    new_columns: bool = False
 
     def write(self, frame: pl.LazyFrame) -> dict[str, Outcome]:
         """Write a frame; what became of each partition. Nothing is computed where nothing would be written.
@@ -65,11 +66,12 @@ class Writer:
         self.table = open_table(self.output.location)
         if self.table is not None:
             refuse_unwritable(self.table, self.output.mode)
-        looked, decision = self._decide()
+        looked, decision = self._decide(asking_run=False)
         self._raise(decision)
         if self._settled(decision) or self._not_new(looked):
             return self.outcomes
         conformed = self._conform(frame)
+        self.new_columns = conformed.changed
         slices = slices_among(self.output.wanted(self.keys), conformed.schema, self.output.name)
         if self.output.mode is Mode.MERGE:
             self._merge(conformed, slices)
@@ -186,8 +188,8 @@ class Writer:
                 raise self._late(decision, deadline)
             deadline.pause()
 
-    def _decide(self) -> tuple[Looked, RangeDecision]:
-        looked = look(self.step, self.output, self.keys, self.table)
+    def _decide(self, *, asking_run: bool = True) -> tuple[Looked, RangeDecision]:
+        looked = look(self.step, self.output, self.keys, self.table, asking_run=asking_run)
         return looked, decide(self.step, self.output, looked)
 
     def _raise(self, decision: RangeDecision) -> None:
@@ -236,9 +238,9 @@ class Writer:
     def _made(self, committed: Committed, decision: RangeDecision) -> None:
         self._crash("after_commit")
         self._take(decision)
-        self._refresh()
-        assert self.table is not None
-        settle(self.table, committed)
+        if self.table is None or self.new_columns:
+            self._refresh()
+        settle(self.output.location, committed)
         for key, part in committed.record.parts.items():
             if part is not None:
                 self.outcomes[key] = Outcome(committed.version, part)

@@ -184,25 +184,24 @@ def commit_properties(
     )
 
 
-def settle(table: Table, committed: Committed) -> None:
+def settle(location: Location, committed: Committed) -> None:
     """Make a local commit durable, and write a log checkpoint where one is due; a checkpoint may fail."""
-    if table.location.is_local:
-        entry = os.path.join(table.location.uri, LOG, f"{committed.version:020}.json")
+    if location.is_local:
+        entry = os.path.join(location.uri, LOG, f"{committed.version:020}.json")
         descriptor = os.open(entry, os.O_RDONLY)
         try:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-        table.location.sync([LOG])
-    every = CHECKPOINT_EVERY
-    if committed.version % every:
+        location.sync([LOG])
+    if committed.version == 0 or committed.version % CHECKPOINT_EVERY:
         return
     try:
-        fresh = DeltaTable(table.location.uri, version=committed.version, storage_options=table.location.options)
-        if committed.version % (every * 10) == 0 or len(fresh.file_uris()) < LARGE_TABLE:
+        fresh = DeltaTable(location.uri, version=committed.version, storage_options=location.options)
+        if committed.version % (CHECKPOINT_EVERY * 10) == 0 or len(fresh.file_uris()) < LARGE_TABLE:
             fresh.create_checkpoint()
     except (DeltaError, OSError) as error:
-        logger.warning("no log checkpoint of %s at version %s: %s", table.location.uri, committed.version, error)
+        logger.warning("no log checkpoint of %s at version %s: %s", location.uri, committed.version, error)
 
 
 @contextmanager
@@ -231,7 +230,7 @@ def commit_when(table: Table, propose: Callable[[Table], Proposal | None], deadl
                 return None
             committed = try_commit(table, proposal)
         if committed is not None:
-            settle(table, committed)
+            settle(table.location, committed)
             return committed
         deadline.pause()
     raise TimeoutError(f"no commit to {table.location.uri} in {deadline.tries} tries")
