@@ -68,14 +68,11 @@ class Attempt:
 
 def chain_of(instance: DagsterInstance, run: DagsterRun) -> Chain:
     """The chain of a run up to it."""
-    runs = [run.run_id]
-    while run.parent_run_id is not None:
-        parent = instance.get_run_by_id(run.parent_run_id)
-        if parent is None or not _continues(instance, run, parent):
-            break
-        runs.append(parent.run_id)
-        run = parent
-    return Chain(tuple(reversed(runs)))
+    parent = instance.get_run_by_id(run.parent_run_id) if run.parent_run_id is not None else None
+    if parent is None:
+        return Chain((run.run_id,))
+    before = chain_of(instance, parent)
+    return Chain((*before.runs, run.run_id)) if _continues(instance, run, before) else Chain((run.run_id,))
 
 
 def attempt_of(instance: DagsterInstance, run: DagsterRun, step_key: str, nth: int) -> Attempt:
@@ -150,20 +147,19 @@ def _descendants(instance: DagsterInstance, run_id: str) -> Iterator[DagsterRun]
         yield from _descendants(instance, run.run_id)
 
 
-def _continues(instance: DagsterInstance, run: DagsterRun, parent: DagsterRun) -> bool:
-    if run.tags.get(CONTINUES_TAG) == parent.run_id:
-        return True
-    succeeded: set[str] = set()
-    ancestor: DagsterRun | None = parent
-    while ancestor is not None:
-        succeeded |= _succeeded(instance, ancestor.run_id)
-        ancestor = instance.get_run_by_id(ancestor.parent_run_id) if ancestor.parent_run_id else None
-    return not succeeded & steps_of(instance, run)
+def _continues(instance: DagsterInstance, run: DagsterRun, chain: Chain) -> bool:
+    """Whether a run continues the chain of its parent: our planner says so, or it repeats nothing that succeeded there."""
+    return run.tags.get(CONTINUES_TAG) == chain.runs[-1] or not succeeded(instance, chain) & steps_of(instance, run)
 
 
-def _succeeded(instance: DagsterInstance, run_id: str) -> set[str]:
-    entries = instance.all_logs(run_id, of_type=DagsterEventType.STEP_SUCCESS)
-    return {entry.step_key for entry in entries if entry.step_key}
+def succeeded(instance: DagsterInstance, chain: Chain) -> set[str]:
+    """Keys of the steps that succeeded in a chain."""
+    return {
+        entry.step_key
+        for run_id in chain.runs
+        for entry in instance.all_logs(run_id, of_type=DagsterEventType.STEP_SUCCESS)
+        if entry.step_key
+    }
 
 
 def steps_of(instance: DagsterInstance, run: DagsterRun) -> set[str]:

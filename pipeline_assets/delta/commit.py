@@ -180,8 +180,16 @@ def commit_properties(
     return CommitProperties(
         max_commit_retries=0,
         app_transactions=[Transaction(app_id, value) for app_id, value in txns.items()],
-        custom_metadata={**(custom or {}), RECORD: record.as_json()},
+        custom_metadata={"operationParameters": _told(record), **(custom or {}), RECORD: record.as_json()},
     )
+
+
+def _told(record: Record) -> dict[str, str]:
+    """What a person sees of the commit in the table's history, beside what delta-rs says."""
+    keys = sorted(record.parts)
+    partitions = {} if keys in ([], ["*"]) else {"partitions": keys[0] if len(keys) == 1 else f"{keys[0]} … {keys[-1]}"}
+    what = record.mode.value if record.kind == "write" else record.kind  # delta-rs calls every commit of files "Append"
+    return {"checkpoint": what, "output": record.output, **partitions}
 
 
 def settle(location: Location, committed: Committed) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import dagster as dg
-from dagster import DagsterEventType, DagsterInstance, DagsterRun, JobDefinition
+from dagster import DagsterInstance, DagsterRun, JobDefinition
 from dagster._core.execution.api import create_execution_plan
 from dagster._core.execution.plan.plan import ExecutionPlan
 from dagster._core.storage.tags import (
@@ -15,7 +15,7 @@ from dagster._core.storage.tags import (
     PARTITION_NAME_TAG,
 )
 
-from pipeline_assets.chains import Chain, chain_of, steps_of
+from pipeline_assets.chains import Chain, chain_of, steps_of, succeeded
 from pipeline_assets.delta.names import WHOLE
 from pipeline_assets.delta.record import chain_id
 from pipeline_assets.delta.table import Live, Table, open_table
@@ -73,17 +73,13 @@ def plan_of(instance: DagsterInstance, run: DagsterRun, job: JobDefinition) -> P
     """What is left of the chain that a run is the newest of. What it committed without an event gets its event."""
     chain = chain_of(instance, run)
     planned = planned_steps(instance, chain)
-    succeeded = {
-        entry.step_key
-        for run_id in chain.runs
-        for entry in instance.all_logs(run_id, of_type=DagsterEventType.STEP_SUCCESS)
-    }
+    done = succeeded(instance, chain)
     job = _subset(job, run)
     execution = create_execution_plan(job, run.run_config, tags=run.tags)
     states = []
     with settings_by_resource(instance, job, run.run_config) as settings:
         for key in [step.key for step in execution.get_all_steps_in_topo_order() if step.key in planned]:
-            if key in succeeded:
+            if key in done:
                 states.append(StepState(key, "succeeded"))
                 continue
             found = [committed_by(chain, one) for one in written_by(execution, key, run, job, settings)]
