@@ -1,7 +1,6 @@
 """`pipeline-assets`, the command line. Exit status: 0 done, 1 the pipeline failed, 2 wrong usage, 3 refused."""
 
 import os
-import sys
 
 import click
 
@@ -23,4 +22,4 @@ cli.add_command(adopt_command)
 def main() -> None:
     """The console script."""
     os.environ.setdefault(HOME, str(project_root()))
-    sys.exit(cli.main(standalone_mode=False) or 0)
+    cli.main(prog_name="pipeline-assets")
