@@ -1,0 +1,1 @@
+"""Long seeded scripts; what they printed is in docs/campaigns."""
