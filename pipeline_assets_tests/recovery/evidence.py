@@ -13,7 +13,6 @@ from polars.testing import assert_frame_equal
 from pipeline_assets.delta.location import Location
 
 LOG = "_delta_log"
-MAKES_DATA = ("write", "restore", "adopt")
 
 
 @dataclass(frozen=True)
@@ -23,6 +22,14 @@ class Entry:
     version: int
     record: Mapping[str, Any] | None
     changes_data: bool
+
+    @property
+    def parts(self) -> list[dict[str, Any]]:
+        """The checkpoints that a commit of ours made, one for each partition, with its `partition`."""
+        if self.record is None or self.record["kind"] != "write":
+            return []
+        shared = self.record["shared"]
+        return [{**shared, **own, "partition": key} for key, own in self.record["partitions"].items()]
 
 
 def entries(table: Location) -> list[Entry]:
@@ -55,14 +62,12 @@ def same_rows(one: Location, other: Location) -> None:
 
 def writes(table: Location) -> list[tuple[str, str, str, int]]:
     """Our commits of data: output, partition, chain, version; one for each partition of a commit."""
-    found = []
-    for entry in entries(table):
-        if entry.record is None or entry.record["kind"] != "write":
-            continue
-        for key, own in entry.record["partitions"].items():
-            part = {**entry.record["shared"], **own}
-            found.append((entry.record["output"], key, part["chain"], entry.version))
-    return found
+    return [
+        (entry.record["output"], part["partition"], part["chain"], entry.version)
+        for entry in entries(table)
+        if entry.record is not None
+        for part in entry.parts
+    ]
 
 
 def written_once(table: Location) -> None:
