@@ -108,7 +108,7 @@ class Writer:
         base = self.table.schema.to_json() if self.table is not None else None
         files = sink.write(conformed.frame)
         try:
-            refuse_nulls(self.output.name, files, conformed.schema)
+            refuse_nulls(self.output.name, files, conformed.schema, self.output.location)
             filed = by_key(self.output.name, files, slices)
             self._refuse_emptying(filed, slices)
         except BaseException:

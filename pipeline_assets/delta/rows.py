@@ -3,9 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import pyarrow.parquet as pq
 from deltalake import Schema
 
 from pipeline_assets.delta.files import DataFile
+from pipeline_assets.delta.location import Location
 from pipeline_assets.delta.partitions import Slice, owners
 from pipeline_assets.delta.type_errors import NullNotAllowed
 from pipeline_assets.delta.types import bad_partition_value
@@ -42,10 +44,19 @@ def refuse_partition_value(output: str, values: Mapping[str, Any]) -> None:
             raise NullPartition(output=output, column=column, why=why)
 
 
-def refuse_nulls(output: str, files: Sequence[DataFile], schema: Schema) -> None:
+def refuse_nulls(output: str, files: Sequence[DataFile], schema: Schema, location: Location) -> None:
     """Raise NullNotAllowed for NULLs in a NOT NULL column, which delta-rs would commit."""
-    required = [field.name for field in schema.fields if not field.nullable]
-    for column in required:
-        nulls = sum(file.nulls.get(column, 0) for file in files)
+    for column in (field.name for field in schema.fields if not field.nullable):
+        nulls = sum(_nulls(file, column, location) for file in files)
         if nulls:
             raise NullNotAllowed(output=output, column=column, rows=nulls)
+
+
+def _nulls(file: DataFile, column: str, location: Location) -> int:
+    """NULLs of a column in a file; read where the footer cannot tell (a list, a struct)."""
+    if column in file.values:
+        return 0
+    if column in file.nulls:
+        return file.nulls[column]
+    read: int = pq.read_table(file.path, columns=[column], filesystem=location.files)[column].null_count
+    return read

@@ -21,19 +21,22 @@ def add_stats(footer: FileMetaData) -> str:
     minimum: dict[str, Any] = {}
     maximum: dict[str, Any] = {}
     nulls: dict[str, Any] = {}
+    names = set(footer.schema.to_arrow_schema().names)
     for index in range(min(footer.num_columns, INDEXED_COLUMNS)):
-        path = footer.schema.column(index).path.split(".")
-        if footer.schema.column(index).max_repetition_level:
+        column = footer.schema.column(index)
+        if column.max_repetition_level:
             continue
+        path = [column.path] if column.path in names else column.path.split(".")
         found = [footer.row_group(group).column(index).statistics for group in range(footer.num_row_groups)]
         if any(one is None for one in found):
             continue
         if all(one.has_null_count for one in found):
             _put(nulls, path, sum(one.null_count for one in found))
         if all(one.has_min_max for one in found):
-            _put_range(minimum, maximum, path, [one.min for one in found], [one.max for one in found])
+            _put_range(minimum, maximum, path, found)
     stats = {"numRecords": footer.num_rows, "minValues": minimum, "maxValues": maximum, "nullCount": nulls}
-    return json.dumps(stats)
+    # Not escaped: delta-rs reads an escaped pair of surrogates as another character, and would skip the file.
+    return json.dumps(stats, ensure_ascii=False)
 
 
 def null_counts(footer: FileMetaData) -> dict[str, int]:
@@ -46,13 +49,11 @@ def null_counts(footer: FileMetaData) -> dict[str, int]:
     return counts
 
 
-def _put_range(
-    minimum: dict[str, Any], maximum: dict[str, Any], path: list[str], lows: list[Any], highs: list[Any]
-) -> None:
+def _put_range(minimum: dict[str, Any], maximum: dict[str, Any], path: list[str], found: list[Any]) -> None:
     try:
-        low, high = _low(min(lows)), _high(max(highs))
-    except TypeError:
-        return
+        low, high = _low(min(one.min for one in found)), _high(max(one.max for one in found))
+    except (TypeError, ValueError, OverflowError):
+        return  # no order, or a year that Python does not have: no statistics are always right
     if low is not None and high is not None:
         _put(minimum, path, low)
         _put(maximum, path, high)
