@@ -54,11 +54,12 @@ class NullNotAllowed(SchemaError):
 
 
 class ValueLost(SchemaError):
-    """A value that does not fit into the column's type."""
+    """A value that does not fit into the column's type. Takes its text alone: polars makes it anew on its way out."""
 
-    def __init__(self, *, column: str, dtype: str, target: str, example: object) -> None:
-        self.column = column
-        super().__init__(
+    @classmethod
+    def of(cls, *, column: str, dtype: str, target: str, example: object) -> "ValueLost":
+        """The error for a column, with a value that would be changed."""
+        return cls(
             f"Column {column!r} ({dtype}) holds {example!r}, which {target} cannot hold. Nothing was written; cast it in "
             "the stage, as you want it rounded or cut."
         )

@@ -122,15 +122,29 @@ def _strict(name: str, dtype: DataType, target: DataType) -> pl.Expr:
     """A cast that refuses a value which it would change, in the same pass over the data."""
 
     def cast(series: pl.Series) -> pl.Series:
-        made: pl.Series = series.cast(target, strict=False)
-        lost = made.is_null() & series.is_not_null()
-        if isinstance(dtype, pl.Datetime) and dtype.time_unit == "ns":
-            lost = lost | ((series.dt.nanosecond() % 1000) != 0)
-        if lost.any():
-            raise ValueLost(column=name, dtype=str(dtype), target=str(target), example=series.filter(lost)[0])
+        lost = _lost(series, target)
+        if lost is not None:
+            raise ValueLost.of(column=name, dtype=str(dtype), target=str(target), example=lost)
+        made: pl.Series = series.cast(target)
         return made
 
     return pl.col(name).map_batches(cast, return_dtype=target, is_elementwise=True)
+
+
+def _lost(series: pl.Series, target: DataType) -> Any:
+    """A value, however deep, that a cast to the target would change; None where there is none."""
+    dtype = series.dtype
+    if dtype == target:
+        return None
+    if isinstance(dtype, (pl.List, pl.Array)):
+        return _lost(series.explode().drop_nulls(), target.inner)  # type: ignore[attr-defined]
+    if isinstance(dtype, pl.Struct):
+        inner = [_lost(series.struct.field(one.name), one.dtype) for one in target.fields]  # type: ignore[attr-defined]
+        return next((lost for lost in inner if lost is not None), None)
+    lost = series.cast(target, strict=False).is_null() & series.is_not_null()
+    if isinstance(dtype, pl.Datetime) and dtype.time_unit == "ns":
+        lost = lost | (series.dt.nanosecond() % 1000 != 0)
+    return series.filter(lost)[0] if lost.any() else None
 
 
 def refuse_names(names: Sequence[str]) -> None:
@@ -251,13 +265,17 @@ def _of_reader(reader: pa.RecordBatchReader) -> pl.LazyFrame:
     assert isinstance(head, pl.DataFrame)
 
     def batches(
-        columns: list[str] | None, predicate: pl.Expr | None, _limit: int | None, _size: int | None
+        columns: list[str] | None, predicate: pl.Expr | None, limit: int | None, _size: int | None
     ) -> Iterator[pl.DataFrame]:
         for batch in reader:
             frame = pl.from_arrow(batch)
             assert isinstance(frame, pl.DataFrame)
-            frame = frame if columns is None else frame.select(columns)
-            yield frame if predicate is None else frame.filter(predicate)
+            frame = frame if limit is None else frame.head(limit)
+            limit = None if limit is None else limit - frame.height
+            frame = frame if predicate is None else frame.filter(predicate)
+            yield frame if columns is None else frame.select(columns)
+            if limit == 0:
+                return
 
     return register_io_source(batches, schema=head.schema)
 

@@ -1,6 +1,6 @@
 """Statistics in the log: no row is lost by them, whatever the values are."""
 
-import datetime as d
+import datetime as dt
 import json
 import math
 from decimal import Decimal
@@ -21,14 +21,14 @@ from pipeline_assets.delta.record import Record
 from pipeline_assets.delta.stats import add_stats
 from pipeline_assets.delta.types import delta_schema
 
-INSTANTS = st.datetimes(d.datetime(1, 1, 2), d.datetime(9999, 12, 30))
+INSTANTS = st.datetimes(dt.datetime(1, 1, 2), dt.datetime(9999, 12, 30))
 COLUMNS = {
     "text": (pl.String(), st.text(st.characters(exclude_categories=["Cs"]), max_size=70)),
     "whole": (pl.Int64(), st.integers(-(2**63), 2**63 - 1)),
     "real": (pl.Float64(), st.floats()),
-    "day": (pl.Date(), st.dates(d.date(1, 1, 2), d.date(9999, 12, 30))),
+    "day": (pl.Date(), st.dates(dt.date(1, 1, 2), dt.date(9999, 12, 30))),
     "clock": (pl.Datetime("us"), INSTANTS),
-    "instant": (pl.Datetime("us", "UTC"), INSTANTS.map(lambda one: one.replace(tzinfo=d.timezone.utc))),
+    "instant": (pl.Datetime("us", "UTC"), INSTANTS.map(lambda one: one.replace(tzinfo=dt.timezone.utc))),
     "money": (pl.Decimal(20, 2), st.decimals(-(10**17), 10**17, places=2)),
     "truth": (pl.Boolean(), st.booleans()),
 }
