@@ -1,12 +1,12 @@
 """Writing a frame's data files, which nobody sees until a commit names them."""
 
-import itertools
 import os
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
+from urllib.parse import unquote
 
 import polars as pl
 import pyarrow.parquet as pq
@@ -14,7 +14,7 @@ from deltalake import Schema
 from deltalake.transaction import AddAction, RemoveAction
 
 from pipeline_assets.delta.location import Location, value_folder
-from pipeline_assets.delta.partitions import OneOf, Slice, spell
+from pipeline_assets.delta.partitions import HIVE_NULL, Slice, read_value, spell
 from pipeline_assets.delta.record import chain_id
 from pipeline_assets.delta.stats import add_stats, null_counts
 from pipeline_assets.delta.table import Table
@@ -106,8 +106,8 @@ class Sink:
 def delete_dead(table: Table, chain: int, before: int, slices: Sequence[Slice]) -> list[str]:
     """Delete the files of a chain's attempts below a fence that no commit names; returns their paths.
 
-    The fence `before` stands in the table's log already, so none of these attempts can commit any more.
-    slices: the partitions in question, of which only the folders of single values are searched.
+    The fence `before` stands in the table's log already, so none of these attempts can commit any more. slices: the
+    partitions in question.
     """
     committed = {
         part.attempt
@@ -117,7 +117,7 @@ def delete_dead(table: Table, chain: int, before: int, slices: Sequence[Slice]) 
     }
     active = set(table.paths(slices))
     dead = []
-    for folder in {folder for one in slices for folder in _folders(one, table.partition_columns)}:
+    for folder in _folders(table, slices):
         for name in table.location.names(folder):
             owner, path = attempt_of(name), f"{folder}/{name}".lstrip("/")
             if owner and owner[0] == chain and owner[1] < before and owner[1] not in committed and path not in active:
@@ -131,15 +131,20 @@ def remove_of(path: str) -> RemoveAction:
     return RemoveAction(path, True, int(time.time() * 1000))
 
 
-def _folders(one: Slice, columns: Sequence[str]) -> Iterator[str]:
-    choices = []
-    for column in columns:
-        condition = one.columns.get(column)
-        if isinstance(condition, OneOf):
-            choices.append(condition.values)
-    if len(choices) == len(columns):
-        for values in itertools.product(*choices):
-            yield "/".join(f"{column}={_hive(value)}" for column, value in zip(columns, values, strict=True))
+def _folders(table: Table, slices: Sequence[Slice]) -> list[str]:
+    """The folders of the slices' partition values that are there; the root where there are no partition columns."""
+    types = {field.name: field.type for field in table.schema.fields}
+    found: list[tuple[str, dict[str, Any]]] = [("", {})]
+    for column in table.partition_columns:
+        deeper = []
+        for folder, values in found:
+            for name in table.location.folders(folder):
+                key, _, text = name.partition("=")
+                if key == column:
+                    value = None if text == HIVE_NULL else read_value(unquote(text), types[column])
+                    deeper.append((f"{folder}/{name}".lstrip("/"), {**values, column: value}))
+        found = deeper
+    return [folder for folder, values in found if any(one.holds(values) for one in slices)]
 
 
 def attempt_of(name: str) -> tuple[int, int] | None:
@@ -159,7 +164,7 @@ def _prefix(chain: int, attempt: int) -> str:
 
 def _hive(value: Any) -> str:
     spelled = spell(value)
-    return "__HIVE_DEFAULT_PARTITION__" if spelled is None else value_folder(spelled)
+    return HIVE_NULL if spelled is None else value_folder(spelled)
 
 
 def _partition_by(root: str, columns: Sequence[str], provide: Any) -> pl.PartitionBy:

@@ -65,6 +65,11 @@ class Location:
         found = self.files.get_file_info(fs.FileSelector(folder, allow_not_found=True))
         return [info.base_name for info in found if info.type == fs.FileType.File]
 
+    def folders(self, folder: str) -> list[str]:
+        """Names of the folders in a folder, unsorted; none where the folder is missing."""
+        found = self.files.get_file_info(fs.FileSelector(folder, allow_not_found=True))
+        return [info.base_name for info in found if info.type == fs.FileType.Directory]
+
     def delete(self, paths: Iterable[str]) -> None:
         """Delete files; one that is gone already is fine."""
         for path in paths:

@@ -8,6 +8,8 @@ from typing import Any
 
 import polars as pl
 
+HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
+"""How Hive, and whoever reads its folders, spells NULL in a path."""
 Scalar = str | int | bool | date | datetime | Decimal
 
 

@@ -11,10 +11,10 @@ from deltalake import Field, Schema
 from polars.datatypes import DataType
 from polars.io.plugins import register_io_source
 
+from pipeline_assets.delta.partitions import HIVE_NULL
 from pipeline_assets.delta.type_errors import BadColumnName, SchemaChanged, UnsupportedType, ValueLost
 from pipeline_assets.errors import ConfigurationError
 
-HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 FORBIDDEN_IN_NAMES = frozenset(" ,;{}()\n\t=")
 """Delta protocol, "Column Names" without column mapping: what Parquet writers of the field refuse."""
 MAX_PRECISION = 38
