@@ -56,13 +56,18 @@ class Checkpoint:
     event_id: int
 
 
-def metadata_of(part: Part, version: int, table: Table, output: "Described", flag: str | None = None) -> dict[str, Any]:
-    """What the materialization event of a checkpoint says; `flag` where its sender did not make it."""
+def metadata_of(
+    part: Part, version: int, table: Table, output: "Described", flag: str | None = None, rows: int | None = None
+) -> dict[str, Any]:
+    """What the materialization event of a checkpoint says; `flag` where its sender did not make it.
+
+    rows: how many the partition has then, where that is not what the checkpoint committed (append, merge).
+    """
     counted = "dagster/partition_row_count" if output.partitioned else "dagster/row_count"
     said: dict[str, Any] = {
         VERSION: version,
         TABLE_ID: table.id,
-        counted: part.rows,
+        counted: part.rows if rows is None else rows,
         "dagster/column_schema": output.columns,
         "dagster/uri": table.location.uri,
         "dagster/table_name": output.table_name,
@@ -119,15 +124,17 @@ def checkpoint_of(event: dg.AssetMaterialization, event_id: int) -> Checkpoint |
         return None
     tables = _object(said.get(INPUT_TABLES))
     pins = {name: Pin(str(tables.get(name, "")), int(version)) for name, version in _object(said.get(INPUTS)).items()}
-    rows = said.get("dagster/partition_row_count", said.get("dagster/row_count", 0))
+    rows_in, quarantined, dropped = (
+        _number(said.get(f"checkpoint/{name}")) for name in ("rows_in", "rows_quarantined", "rows_dropped")
+    )
     part = Part(
         chain=str(said[CHAIN]),
         attempt=_number(said.get(ATTEMPT)),
         pins=pins,
-        rows=int(_number(rows)),
-        rows_in=int(_number(said.get("checkpoint/rows_in"))),
-        quarantined=int(_number(said.get("checkpoint/rows_quarantined"))),
-        dropped=int(_number(said.get("checkpoint/rows_dropped"))),
+        rows=rows_in - quarantined - dropped,
+        rows_in=rows_in,
+        quarantined=quarantined,
+        dropped=dropped,
         engine=str(said.get("checkpoint/engine", "")),
         notes=_object(said.get(NOTES)),
     )

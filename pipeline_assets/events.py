@@ -7,10 +7,10 @@ from dagster import AssetKey, OutputContext
 from dagster._core.execution.context.system import StepExecutionContext
 
 from pipeline_assets import checkpoints, faults
-from pipeline_assets.hearing import described_by
+from pipeline_assets.hearing import Outcome, described_by, said_of
 from pipeline_assets.outputs import Output
 from pipeline_assets.steps import Step
-from pipeline_assets.writing import Outcome, Writer
+from pipeline_assets.writing import Writer
 
 
 def report(context: OutputContext, writer: Writer) -> None:
@@ -18,8 +18,7 @@ def report(context: OutputContext, writer: Writer) -> None:
     assert writer.table is not None
     describe = described_by(writer.output, writer.table)
     said = {
-        key: checkpoints.metadata_of(outcome.part, outcome.version, writer.table, describe, outcome.flag)
-        for key, outcome in writer.outcomes.items()
+        key: said_of(writer.output, writer.table, describe, key, outcome) for key, outcome in writer.outcomes.items()
     }
     if len(said) == 1:
         context.add_output_metadata(next(iter(said.values())))

@@ -1,12 +1,27 @@
 """Events for commits that no event speaks of: whoever opens a table to write it records them (invariant 2)."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 from dagster import DagsterInstance
 
 from pipeline_assets import checkpoints
+from pipeline_assets.delta.decide import Mode
+from pipeline_assets.delta.record import Part
+from pipeline_assets.delta.scan import count_rows
 from pipeline_assets.delta.table import Live, Table
 from pipeline_assets.outputs import Output
+from pipeline_assets.slices import slices_among
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one partition: the version and checkpoint that count, and the flag of its event."""
+
+    version: int
+    part: Part
+    flag: str | None = None
 
 
 def hear(instance: DagsterInstance | None, output: Output, table: Table, live: Mapping[str, Live]) -> list[str]:
@@ -19,9 +34,20 @@ def hear(instance: DagsterInstance | None, output: Output, table: Table, live: M
     for key in sorted(missing):
         part = live[key].part
         assert part is not None
-        said = checkpoints.metadata_of(part, versions[key], table, describe, checkpoints.ADOPTED)
+        said = said_of(output, table, describe, key, Outcome(versions[key], part, checkpoints.ADOPTED))
         checkpoints.record_event(instance, output.asset_key, key, said)
     return sorted(missing)
+
+
+def said_of(
+    output: Output, table: Table, describe: checkpoints.Described, key: str, outcome: Outcome
+) -> dict[str, Any]:
+    """The metadata of a partition's event."""
+    rows = None
+    if output.mode is not Mode.OVERWRITE:
+        one = slices_among(output.wanted([key]), table.schema, output.name)[0]
+        rows = count_rows(table.location, outcome.version, one)
+    return checkpoints.metadata_of(outcome.part, outcome.version, table, describe, outcome.flag, rows)
 
 
 def described_by(output: Output, table: Table) -> checkpoints.Described:

@@ -20,7 +20,7 @@ from pipeline_assets.delta.types import Conformed, check_partition_columns, conf
 from pipeline_assets.delta.writable import refuse_unwritable
 from pipeline_assets.errors import ConfigurationError, Contention, EmptyFrame, GivenUp, Held, NotNew
 from pipeline_assets.facts import Looked, decide, look
-from pipeline_assets.hearing import hear
+from pipeline_assets.hearing import Outcome, hear
 from pipeline_assets.merge_config import WriteMode
 from pipeline_assets.outputs import Output
 from pipeline_assets.reading import memory_of
@@ -36,15 +36,6 @@ class ComputeAgain(Exception):
     def __init__(self, pins: Mapping[str, Pin], reason: str) -> None:
         self.pins, self.reason = dict(pins), reason
         super().__init__(reason)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one partition: the version and checkpoint that count, and the flag of its event."""
-
-    version: int
-    part: Part
-    flag: str | None = None
 
 
 @dataclass

@@ -17,7 +17,7 @@ from pipeline_assets.delta.record import Part, Record, chain_id
 from pipeline_assets.delta.scan import count_rows
 from pipeline_assets.delta.table import Live, Table, open_table
 from pipeline_assets.errors import PermanentError
-from pipeline_assets.hearing import described_by, hear
+from pipeline_assets.hearing import Outcome, described_by, hear, said_of
 from pipeline_assets.outputs import Output, of_asset
 from pipeline_assets.recovery.plan import settings_by_resource
 from pipeline_assets.slices import slices_among
@@ -81,7 +81,7 @@ def _adopt(instance: DagsterInstance, output: Output, table: Table) -> Adopted:
     describe = described_by(output, table)
     assert output.asset_key is not None
     for key, part in said.items():
-        told = checkpoints.metadata_of(part, committed.version, table, describe, checkpoints.ADOPTED)
+        told = said_of(output, table, describe, key, Outcome(committed.version, part, checkpoints.ADOPTED))
         checkpoints.record_event(instance, output.asset_key, key, told)
     return Adopted(output.location.uri, committed.version, sorted(said))
 
