@@ -3,16 +3,27 @@
     PipelineAssetsError
     ├── PermanentError              trying again does not mend it
     │   ├── ConfigurationError
+    │   │   └── MissingSource       stages/source.py
     │   ├── GivenUp                 this attempt may not commit any more
     │   ├── DamagedTable
     │   ├── UnsupportedTable
     │   ├── ForeignData
+    │   ├── NotNew
     │   ├── PartitionRefused
     │   │   ├── RowsOutside
     │   │   ├── EmptyFrame
     │   │   └── NullPartition
-    │   ├── NotNew
-    │   └── SchemaError             delta/type_errors.py
+    │   ├── SchemaError             delta/type_errors.py
+    │   │   ├── UnsupportedType
+    │   │   ├── BadColumnName
+    │   │   ├── SchemaChanged
+    │   │   ├── NullNotAllowed
+    │   │   └── ValueLost
+    │   ├── UnsupportedValue        io_manager.py
+    │   ├── DamagedSource           stages/source.py
+    │   ├── NotRestorable           delta/restore.py
+    │   ├── NotResumable            recovery/resume.py
+    │   └── NotAdopted              recovery/adopt.py
     └── TransientError              it may be gone the next time
         ├── Contention              another writer was faster, again and again
         ├── Held                    a rollback is at work

@@ -1,0 +1,83 @@
+"""What others may rely on, spelled out: a change here is a change for them."""
+
+import importlib
+import inspect
+import pkgutil
+
+import dagster as dg
+import pytest
+
+import pipeline_assets
+from pipeline_assets import DeltaCheckpointIOManager, errors
+from pipeline_assets.cli import cli
+from pipeline_assets.definitions import defs
+from pipeline_assets.errors import PermanentError, PipelineAssetsError, TransientError
+
+ASSETS = ["carrier_scorecard", "departures", "legs", "route_delays", "weather_hours"]
+
+
+def every_error() -> list[type[PipelineAssetsError]]:
+    for module in pkgutil.walk_packages(pipeline_assets.__path__, "pipeline_assets."):
+        if not module.name.startswith(("pipeline_assets.demo", "pipeline_assets.defs")):
+            importlib.import_module(module.name)
+    found: list[type[PipelineAssetsError]] = []
+    open_ = [PipelineAssetsError]
+    while open_:
+        one = open_.pop()
+        found.append(one)
+        open_ += one.__subclasses__()
+    return found
+
+
+def test_the_names_of_the_package() -> None:
+    assert sorted(pipeline_assets.__all__) == [
+        "DeltaCheckpointIOManager",
+        "MergeConfig",
+        "MergeOperationsConfig",
+        "MergeType",
+        "PermanentError",
+        "PipelineAssetsError",
+        "SchemaMode",
+        "TransientError",
+        "WriteMode",
+    ]
+
+
+def test_the_io_manager_takes_what_dagster_deltalake_s_takes() -> None:
+    theirs = set(pytest.importorskip("dagster_deltalake").DeltaLakeIOManager.model_fields)
+    assert theirs <= set(DeltaCheckpointIOManager.model_fields)
+
+
+def test_the_assets_of_the_code_location() -> None:
+    keys = sorted(key.to_user_string() for key in defs.resolve_all_asset_keys())
+    assert keys == [f"flights/{name}" for name in ASSETS]
+
+
+@pytest.mark.parametrize("name", ASSETS)
+def test_every_asset_is_described(name: str) -> None:
+    spec = defs.get_assets_def(dg.AssetKey(["flights", name])).get_asset_spec(dg.AssetKey(["flights", name]))
+    assert spec.description
+    assert spec.owners == ["team:flight-data"]
+    assert set(spec.kinds) == {"polars", "deltalake"}
+    assert spec.group_name == "flights"
+    assert all(column.description for column in spec.metadata["dagster/column_schema"].columns)
+
+
+def test_the_jobs_and_schedules_of_the_code_location() -> None:
+    assert defs.resolve_job_def("flights_job").name == "flights_job"
+    assert [one.name for one in defs.schedules or ()] == ["flights_daily_schedule"]
+
+
+def test_the_verbs_of_the_command_line() -> None:
+    assert sorted(cli.commands) == ["adopt", "resume"]
+
+
+def test_every_error_is_either_transient_or_permanent() -> None:
+    loose = [one for one in every_error() if not issubclass(one, (PermanentError, TransientError))]
+    assert loose == [PipelineAssetsError]
+
+
+def test_the_tree_of_errors_is_drawn_whole() -> None:
+    drawn = inspect.getdoc(errors) or ""
+    missing = [one.__name__ for one in every_error() if one.__name__ not in drawn]
+    assert missing == []
