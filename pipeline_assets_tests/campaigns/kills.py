@@ -122,9 +122,7 @@ class Campaign:
         print(f"{sum(self.phases.values()):4} {name}: {phase}", flush=True)
         return phase
 
-    def _resume(
-        self, scene: Scene, instance: dg.DagsterInstance, seconds: float | None, group: bool = True
-    ) -> bool:
+    def _resume(self, scene: Scene, instance: dg.DagsterInstance, seconds: float | None, group: bool = True) -> bool:
         """Resume (or launch what had not been started); whether that was killed, too."""
         runs = instance.get_runs()
         begun = any(run.status is not dg.DagsterRunStatus.NOT_STARTED for run in runs)
@@ -161,7 +159,9 @@ def main() -> int:
             campaign.matrix()
         if asked.kills:
             campaign.at_random(asked.seed, asked.kills)
-    print(f"\n{sum(campaign.phases.values())} kills in {campaign.cases} cases, {time.monotonic() - began:.0f} s; phases:")
+    print(
+        f"\n{sum(campaign.phases.values())} kills in {campaign.cases} cases, {time.monotonic() - began:.0f} s; phases:"
+    )
     for phase, count in sorted(campaign.phases.items()):
         print(f"  {count:4} {phase}")
     print(f"wrong: {campaign.wrong}")

@@ -58,9 +58,7 @@ ASSETS = [orders, priced, by_customer, report]
 def definitions() -> dg.Definitions:
     """The code location, with its tables where the environment says now."""
     job = dg.define_asset_job("story_job", selection=dg.AssetSelection.all())
-    return dg.Definitions(
-        ASSETS, jobs=[job], resources={"io_manager": io_manager()}, executor=dg.in_process_executor
-    )
+    return dg.Definitions(ASSETS, jobs=[job], resources={"io_manager": io_manager()}, executor=dg.in_process_executor)
 
 
 def job() -> dg.JobDefinition:

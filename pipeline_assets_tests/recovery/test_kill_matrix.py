@@ -98,9 +98,7 @@ def test_so_is_one_with_a_process_for_each_step(
     assert instance.get_runs()[0].is_failure
     done = children.pipeline_assets("resume", "--last", "-m", module)
     assert done.returncode == 0, done.stderr
-    assert evidence.steps_of(instance, instance.get_runs()[0].run_id) == [
-        f"flights__{stage}" for stage in STAGES[2:]
-    ]
+    assert evidence.steps_of(instance, instance.get_runs()[0].run_id) == [f"flights__{stage}" for stage in STAGES[2:]]
     equal(instance, tables.child("flights"), flights_that_never_failed)
 
 

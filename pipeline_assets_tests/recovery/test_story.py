@@ -164,9 +164,7 @@ def refused(*arguments: str) -> str:
     return text
 
 
-def test_a_run_that_is_unknown_or_finished_is_refused_by_name(
-    instance: dg.DagsterInstance, tables: Location
-) -> None:
+def test_a_run_that_is_unknown_or_finished_is_refused_by_name(instance: dg.DagsterInstance, tables: Location) -> None:
     assert "No run has failed" in refused("resume", "--last")
     unknown = "00000000-0000-4000-8000-000000000000"
     assert unknown in refused("resume", unknown)

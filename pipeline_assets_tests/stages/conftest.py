@@ -45,9 +45,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def picked() -> pl.LazyFrame:
     """The flights of PICKED, as `source.read_flights` would give them."""
     frame = pl.read_csv(StringIO(PICKED), schema=source.TABLES["flights"])
-    return frame.with_columns(
-        pl.col("time_hour").str.to_datetime("%Y-%m-%dT%H:%M:%SZ", time_zone="UTC")
-    ).lazy()
+    return frame.with_columns(pl.col("time_hour").str.to_datetime("%Y-%m-%dT%H:%M:%SZ", time_zone="UTC")).lazy()
 
 
 @pytest.fixture(scope="session")

