@@ -4,12 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import polars as pl
 from deltalake import Schema
 
 from pipeline_assets.delta import names
 from pipeline_assets.delta.commit import Proposal
 from pipeline_assets.delta.decide import Mode
 from pipeline_assets.delta.files import DataFile, remove_of
+from pipeline_assets.delta.merge import Merge
 from pipeline_assets.delta.partitions import Slice
 from pipeline_assets.delta.record import Part, Record
 from pipeline_assets.delta.table import Table
@@ -90,6 +92,35 @@ def merged(step: Step, output: Output, table: Table, keys: Sequence[str], rows: 
     parts = {key: part_of(step, output, rows, key, table) for key in keys}
     record = Record("write", output.name, table.id, parts, Mode.MERGE)
     return Proposal(record, txns=entries(step, output, keys, table.version + 1), custom=output.custom_metadata)
+
+
+def merge_of(output: Output, source: pl.DataFrame, slices: Sequence[Slice]) -> Merge:
+    """The merge that an output asks for. Raises ConfigurationError, RowsOutside."""
+    config = output.merge
+    merge = Merge(
+        source,
+        config.predicate or "",
+        config.merge_type.value,
+        slices,
+        config.source_alias,
+        config.target_alias,
+        clauses_of(output),
+        config.error_on_type_mismatch,
+    )
+    merge.refuse_outside(output.name)
+    return merge
+
+
+def clauses_of(output: Output) -> list[tuple[str, dict[str, object]]]:
+    """The clauses of a custom merge, in the order in which delta-rs takes them."""
+    operations = output.merge.merge_operations_config
+    if operations is None:
+        return []
+    return [
+        (clause, one.model_dump(exclude_none=True))
+        for clause in type(operations).model_fields
+        for one in getattr(operations, clause) or ()
+    ]
 
 
 def _rows(files: Sequence[DataFile]) -> int:

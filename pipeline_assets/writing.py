@@ -11,7 +11,7 @@ from pipeline_assets.delta import commit as commits
 from pipeline_assets.delta.commit import Committed, Deadline, courtesy_lock, settle
 from pipeline_assets.delta.decide import Adopt, Again, Keep, Mode, Pin, RangeDecision, Refuse, Rival, Wait
 from pipeline_assets.delta.files import DataFile, Sink
-from pipeline_assets.delta.merge import Merge, try_merge
+from pipeline_assets.delta.merge import try_merge
 from pipeline_assets.delta.partitions import Slice
 from pipeline_assets.delta.record import Part, Record
 from pipeline_assets.delta.rows import by_key, refuse_nulls
@@ -145,7 +145,7 @@ class Writer:
         return made if proposal.record.parts else None
 
     def _merge(self, conformed: Conformed, slices: Sequence[Slice]) -> None:
-        merge = merge_of(self.output, conformed.frame.collect(engine="streaming"), slices)
+        merge = proposals.merge_of(self.output, conformed.frame.collect(engine="streaming"), slices)
         self._crash("before_write")
 
         def attempt(table: Table | None, keys: Sequence[str]) -> Committed | None:
@@ -285,32 +285,3 @@ class Writer:
     def _crash(self, point: str) -> None:
         if faults.armed(point, self.output.name):
             faults.crash(point, self.output.name, self.step.attempt.chain.first, ",".join(self.keys))
-
-
-def merge_of(output: Output, source: pl.DataFrame, slices: Sequence[Slice]) -> Merge:
-    """The merge that an output asks for. Raises ConfigurationError, RowsOutside."""
-    config = output.merge
-    merge = Merge(
-        source,
-        config.predicate or "",
-        config.merge_type.value,
-        slices,
-        config.source_alias,
-        config.target_alias,
-        clauses_of(output),
-        config.error_on_type_mismatch,
-    )
-    merge.refuse_outside(output.name)
-    return merge
-
-
-def clauses_of(output: Output) -> list[tuple[str, dict[str, object]]]:
-    """The clauses of a custom merge, in the order in which delta-rs takes them."""
-    operations = output.merge.merge_operations_config
-    if operations is None:
-        return []
-    return [
-        (clause, one.model_dump(exclude_none=True))
-        for clause in type(operations).model_fields
-        for one in getattr(operations, clause) or ()
-    ]

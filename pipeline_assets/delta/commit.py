@@ -75,61 +75,55 @@ class Deadline:
         time.sleep(random.uniform(0.5, 1.0) * min(0.01 * 1.5**self.tries, 1.0))  # noqa: S311  jitter
 
 
-def try_commit(table: Table, proposal: Proposal) -> Committed | None:
-    """Commit at exactly the version after `table`'s; None where another writer has it.
+def once(table: Table, record: Record, act: Callable[[], object]) -> Committed | None:
+    """Do what commits exactly the version after `table`'s; None where another writer has it.
 
     An exception does not mean "not committed" (a lost response, a signal, a full disk in a hook): before one is
     passed on the log is asked whether the commit stands.
     """
     version = table.version + 1
-    properties = properties_of(table, proposal)
     try:
-        if proposal.schema is None:
-            table.delta.create_write_transaction(
-                list(proposal.actions),
-                mode="append",
-                schema=table.schema,
-                partition_by=table.partition_columns,
-                commit_properties=properties,
-                post_commithook_properties=NO_HOOKS,
-            )
-        else:
-            table.delta.create_write_transaction(
-                list(proposal.actions),
-                mode="overwrite",
-                schema=proposal.schema,
-                partition_by=table.partition_columns,
-                commit_properties=properties,
-                post_commithook_properties=NO_HOOKS,
-            )
+        act()
     except CommitFailedError:
-        return Committed(version, proposal.record) if stands(table, version, proposal.record) else None
+        return Committed(version, record) if stands(table, version, record) else None
     except BaseException:  # a panic, a signal: the question is the same
-        if not stands(table, version, proposal.record):
+        if not stands(table, version, record):
             raise
         logger.warning("commit %s of %s stands although it raised", version, table.location.uri, exc_info=True)
-    return Committed(version, proposal.record)
+    return Committed(version, record)
+
+
+def try_commit(table: Table, proposal: Proposal) -> Committed | None:
+    """Commit file actions and entries; None where another writer was faster."""
+
+    def act() -> None:
+        table.delta.create_write_transaction(
+            list(proposal.actions),
+            mode="append" if proposal.schema is None else "overwrite",
+            schema=table.schema if proposal.schema is None else proposal.schema,
+            partition_by=table.partition_columns,
+            commit_properties=properties_of(table, proposal),
+            post_commithook_properties=NO_HOOKS,
+        )
+
+    return once(table, proposal.record, act)
 
 
 def try_add_columns(table: Table, columns: Sequence[Field], record: Record) -> Committed | None:
-    """Give a table further (nullable) columns, as the next version; None where another writer has it.
+    """Give a table further (nullable) columns; None where another writer was faster.
 
     Rows that are there have NULL in them. No file changes, so it is a commit of its own before the data's.
     """
-    version = table.version + 1
     delta = DeltaTable(table.location.uri, version=table.version, storage_options=table.location.options)
-    try:
+
+    def act() -> None:
         delta.alter.add_columns(
             list(columns),
             commit_properties=properties_of(table, Proposal(record)),
             post_commithook_properties=NO_HOOKS,
         )
-    except CommitFailedError:
-        return Committed(version, record) if stands(table, version, record) else None
-    except BaseException:
-        if not stands(table, version, record):
-            raise
-    return Committed(version, record)
+
+    return once(table, record, act)
 
 
 def try_create(

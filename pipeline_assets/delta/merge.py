@@ -6,10 +6,9 @@ from typing import Any
 
 import polars as pl
 from deltalake import DeltaTable
-from deltalake.exceptions import CommitFailedError
 from deltalake.table import TableMerger
 
-from pipeline_assets.delta.commit import NO_HOOKS, Committed, Proposal, properties_of, stands
+from pipeline_assets.delta.commit import NO_HOOKS, Committed, Proposal, once, properties_of
 from pipeline_assets.delta.partitions import Slice, spell
 from pipeline_assets.delta.table import Table
 from pipeline_assets.errors import RowsOutside
@@ -51,17 +50,9 @@ class Merge:
 
 
 def try_merge(table: Table, proposal: Proposal, merge: Merge) -> Committed | None:
-    """Merge at exactly the version after `table`'s; None where another writer has it."""
-    version = table.version + 1
+    """Merge as exactly the version after `table`'s; None where another writer was faster."""
     delta = DeltaTable(table.location.uri, version=table.version, storage_options=table.location.options)
-    try:
-        _merger(delta, table, proposal, merge).execute()
-    except CommitFailedError:
-        return Committed(version, proposal.record) if stands(table, version, proposal.record) else None
-    except BaseException:  # a panic, a lost response, a signal: it may stand all the same
-        if not stands(table, version, proposal.record):
-            raise
-    return Committed(version, proposal.record)
+    return once(table, proposal.record, _merger(delta, table, proposal, merge).execute)
 
 
 def _merger(delta: DeltaTable, table: Table, proposal: Proposal, merge: Merge) -> TableMerger:
