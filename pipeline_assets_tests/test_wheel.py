@@ -104,7 +104,8 @@ def test_a_project_of_its_own_runs_on_the_wheel(interpreter: str, wheel: Path, t
     uv = shutil.which("uv", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     assert uv is not None, "uv belongs to the extra `dev`"
     subprocess.run([uv, "venv", "--quiet", "--python", interpreter, empty.folder], check=True)
-    subprocess.run([uv, "pip", "install", "--quiet", "--python", empty.folder, wheel], check=True)
+    install = [uv, "pip", "install", "--quiet", "--system-certs", "--python", empty.folder, wheel]
+    subprocess.run(install, check=True)  # the system's certificates, as pip takes them
     shop = tmp_path / "shop"
     shop.mkdir()
     (shop / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")

@@ -1,7 +1,6 @@
 """Where the tables of these tests lie, and what they are held against."""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
@@ -28,11 +27,11 @@ def tables_on_s3(s3: S3, home: Path, monkeypatch: pytest.MonkeyPatch) -> Locatio
 
 
 @pytest.fixture
-def never_failed(tmp_path: Path, tables: Location) -> Iterator[Location]:
+def never_failed(tmp_path: Path, tables: Location) -> Location:
     """The tables of a run of the story that never failed, in a root of their own."""
     elsewhere = tmp_path / "never_failed"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PIPELINE_ASSETS_ROOT", str(elsewhere))
         assert story.job().execute_in_process(instance=dg.DagsterInstance.ephemeral()).success
     assert os.environ["PIPELINE_ASSETS_ROOT"] == tables.uri
-    yield Location.of(str(elsewhere)).child("story")
+    return Location.of(str(elsewhere)).child("story")
