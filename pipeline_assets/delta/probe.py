@@ -1,26 +1,44 @@
-"""Whether a store creates a version only once: what every commit rests on."""
+"""Whether a store creates a file only once: what every commit rests on."""
 
 import functools
 import uuid
+from typing import Any
 
-from deltalake import DeltaTable, Field, Schema
-from deltalake.schema import PrimitiveType
+import obstore
+from obstore.exceptions import AlreadyExistsError
+from obstore.store import from_url
 
-from pipeline_assets.delta.commit import Proposal, try_commit, try_create
 from pipeline_assets.delta.location import Location
-from pipeline_assets.delta.log import LOG
-from pipeline_assets.delta.record import Record
-from pipeline_assets.delta.table import Table
 from pipeline_assets.errors import ConfigurationError, UnsupportedTable
 
 FOLDER = "_pipeline_assets_probe"
+CLIENT_OPTIONS = frozenset(
+    {
+        "allow_http",
+        "allow_invalid_certificates",
+        "connect_timeout",
+        "default_content_type",
+        "http1_only",
+        "http2_keep_alive_interval",
+        "http2_keep_alive_timeout",
+        "http2_keep_alive_while_idle",
+        "http2_only",
+        "pool_idle_timeout",
+        "pool_max_idle_per_host",
+        "proxy_url",
+        "timeout",
+        "user_agent",
+    }
+)
+"""Storage options that speak of the HTTP client (dagster-deltalake's `ClientConfig`), which obstore takes apart."""
 
 
 @functools.lru_cache(maxsize=64)
 def refuse_without_conditional_put(root: Location) -> None:
-    """Try, once a process and root, to create a version twice. Raises UnsupportedTable, ConfigurationError.
+    """Try, once a process and root, to create a file twice. Raises UnsupportedTable, ConfigurationError.
 
     A local file system links files, which fails where the name exists; an object store must honour `If-None-Match`.
+    delta-rs itself would not tell: it looks before it creates, and only a race shows what the store does.
     """
     if root.is_local:
         return
@@ -29,18 +47,30 @@ def refuse_without_conditional_put(root: Location) -> None:
             f"{root.uri} is used with allow_unsafe_rename, by which two writers may both create a version. "
             "Nothing was written; remove the option."
         )
-    where = root.child(FOLDER, uuid.uuid4().hex)
-    schema = Schema([Field("probe", PrimitiveType("long"))])
-    record = Record("create", FOLDER, "")
+    store = _store(root)
+    name = f"{FOLDER}/{uuid.uuid4().hex}"
     try:
-        try_create(where, schema, [], Proposal(record))
-        handles = [Table(where, DeltaTable(where.uri, storage_options=where.options)) for _ in range(2)]
-        results = [try_commit(handle, Proposal(Record("fence", FOLDER, handle.id))) for handle in handles]
+        obstore.put(store, name, b"", mode="create")
+        try:
+            obstore.put(store, name, b"", mode="create")
+        except AlreadyExistsError:
+            return
     finally:
-        where.delete(f"{LOG}/{name}" for name in where.names(LOG))
-    if results[0] is None or results[1] is not None:
-        raise UnsupportedTable(
-            table=root.uri,
-            feature="no conditional put: it let two writers create the same version",
-            hint="Use a store that honours If-None-Match (S3, MinIO, R2, GCS, Azure), or a local disk.",
-        )
+        obstore.delete(store, name)
+    raise UnsupportedTable(
+        table=root.uri,
+        feature="no conditional put: its store let two writers create the same file",
+        hint="Use a store that honours If-None-Match (S3, MinIO, R2, GCS, Azure), or a local disk.",
+    )
+
+
+def _store(root: Location) -> Any:
+    config: dict[str, Any] = {}
+    client: dict[str, Any] = {}
+    for name, value in root.options.items():
+        short = name.lower().removeprefix("aws_").removeprefix("azure_").removeprefix("google_")
+        if short in CLIENT_OPTIONS:
+            client[short] = value.lower() == "true" if value.lower() in ("true", "false") else value
+        elif short != "allow_unsafe_rename":
+            config[name] = value
+    return from_url(root.uri, config=config, client_options=client or None)
