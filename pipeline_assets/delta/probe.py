@@ -73,4 +73,4 @@ def _store(root: Location) -> Any:
             client[short] = value.lower() == "true" if value.lower() in ("true", "false") else value
         elif short != "allow_unsafe_rename":
             config[name] = value
-    return from_url(root.uri, config=config, client_options=client or None)
+    return from_url(root.uri, config=config, client_options=client or None)  # type: ignore[call-overload]
