@@ -18,6 +18,6 @@ defs = dg.Definitions.merge(
     dg.Definitions(
         resources={"io_manager": io_manager()},
         executor=dg.in_process_executor,
-        loggers={"console": dg.colored_console_logger.configured({"log_level": "INFO"}, name="console")},
+        loggers={"console": dg.colored_console_logger.configured({"log_level": "INFO"})},
     ),
 )
