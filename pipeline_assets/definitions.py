@@ -15,9 +15,5 @@ warn_without_home()
 # A stage uses all cores by itself, and a process for each step costs seconds; so steps share the run's process.
 defs = dg.Definitions.merge(
     dg.load_definitions_from_package_module(definitions_folder),
-    dg.Definitions(
-        resources={"io_manager": io_manager()},
-        executor=dg.in_process_executor,
-        loggers={"console": dg.colored_console_logger.configured({"log_level": "INFO"})},
-    ),
+    dg.Definitions(resources={"io_manager": io_manager()}, executor=dg.in_process_executor),
 )

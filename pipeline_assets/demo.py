@@ -9,7 +9,7 @@ from dagster import AssetKey, DagsterInstance
 
 from pipeline_assets import checkpoints
 from pipeline_assets.delta.names import WHOLE
-from pipeline_assets.settings import HOME, project_root, tables_root
+from pipeline_assets.settings import HOME, project_root, quiet, tables_root
 
 FIRST, DAYS = date(2013, 1, 1), 7
 STAGES = ("departures", "weather_hours", "legs", "route_delays", "carrier_scorecard")
@@ -40,7 +40,7 @@ def _materialize(instance: DagsterInstance, week: list[str]) -> bool:
         "dagster/asset_partition_range_end": week[-1],
     }
     job = defs.resolve_job_def("flights_job")
-    return job.execute_in_process(instance=instance, tags=tags, raise_on_error=False).success
+    return job.execute_in_process(instance=instance, tags=tags, run_config=quiet({}), raise_on_error=False).success
 
 
 def _latest(instance: DagsterInstance, stage: str, week: list[str]) -> list[checkpoints.Checkpoint]:

@@ -2,7 +2,9 @@
 
 import os
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from dagster_deltalake.config import LocalConfig, S3Config
 
@@ -37,6 +39,11 @@ def io_manager() -> DeltaCheckpointIOManager:
     root = tables_root()
     storage = S3Config() if root.startswith("s3://") else LocalConfig()
     return DeltaCheckpointIOManager(root_uri=root, storage_options=storage)
+
+
+def quiet(run_config: Mapping[str, Any]) -> dict[str, Any]:
+    """A run's configuration whose console says what a person needs, unless it says what it shall say itself."""
+    return {"loggers": {"console": {"config": {"log_level": "INFO"}}}, **run_config}
 
 
 def warn_without_home() -> None:

@@ -8,6 +8,7 @@ from dagster import DagsterInstance
 from pipeline_assets.cli.location import CodeLocation
 from pipeline_assets.cli.refusals import DONE, FAILED, refusing
 from pipeline_assets.recovery.resume import Resumed, last_run, resumable, resume
+from pipeline_assets.settings import quiet
 
 
 @click.command("resume")
@@ -28,7 +29,7 @@ def resume_command(run: str | None, last: bool, module: str | None, as_json: boo
         job = CodeLocation(module).job(found.job_name)
         if not as_json:
             click.echo(f"Run {found.run_id} of {found.job_name} is continued.", err=True)
-        done = resume(instance, found.run_id, job)
+        done = resume(instance, found.run_id, job, quiet({})["loggers"])
     click.echo(json.dumps(_document(done)) if as_json else _text(done))
     return DONE if done.success else FAILED
 

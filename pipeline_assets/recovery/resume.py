@@ -1,6 +1,8 @@
 """Resume: continue a run chain at the steps that are left."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import dagster as dg
 from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, JobDefinition
@@ -60,29 +62,36 @@ def resumable(instance: DagsterInstance, run_id: str) -> DagsterRun:
     return run
 
 
-def resume(instance: DagsterInstance, run_id: str, job: JobDefinition | ReconstructableJob) -> Resumed:
+def resume(
+    instance: DagsterInstance,
+    run_id: str,
+    job: JobDefinition | ReconstructableJob,
+    loggers: Mapping[str, Any] | None = None,
+) -> Resumed:
     """Continue the chain of a run: adopt what it committed, run what is left, as the job's executor says.
 
-    job: the job of the run; a reconstructable one where its executor uses other processes. Raises NotResumable.
+    job: the job of the run; a reconstructable one where its executor uses other processes. loggers: the `loggers` of
+    the run's configuration, where the continued run did not say. Raises NotResumable.
     """
     run = resumable(instance, run_id)
     executable: IJob = InMemoryJob(job) if isinstance(job, JobDefinition) else job
     plan = plan_of(instance, run, executable.get_definition())
     if not plan.to_run:
         return Resumed(plan, None, True)
-    continued = _create(instance, run, executable, plan)
+    config = {**({"loggers": loggers} if loggers else {}), **run.run_config}
+    continued = _create(instance, run, executable, plan, config)
     result = execute_run(_subset(executable, run), continued, instance)
     return Resumed(plan, continued.run_id, result.success)
 
 
-def _create(instance: DagsterInstance, run: DagsterRun, job: IJob, plan: Plan) -> DagsterRun:
+def _create(instance: DagsterInstance, run: DagsterRun, job: IJob, plan: Plan, config: Mapping[str, Any]) -> DagsterRun:
     """The run that continues the chain, with its parent's tags and a plan of the steps that are left."""
     subset = _subset(job, run)
     repository = job.repository.get_definition().repository_load_data if isinstance(job, ReconstructableJob) else None
     known = KnownExecutionState.build_for_reexecution(instance, run)
     execution = create_execution_plan(
         subset,
-        run.run_config,
+        config,
         step_keys_to_execute=plan.to_run,
         known_state=known.update_for_step_selection(plan.to_run),
         tags=run.tags,
@@ -92,7 +101,7 @@ def _create(instance: DagsterInstance, run: DagsterRun, job: IJob, plan: Plan) -
     return instance.create_run_for_job(
         job_def=subset.get_definition(),
         execution_plan=execution,
-        run_config=run.run_config,
+        run_config=config,
         tags={**inherited, **parent_tags(run), CONTINUES_TAG: run.run_id},
         op_selection=run.op_selection,
         asset_selection=run.asset_selection,
