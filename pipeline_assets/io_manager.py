@@ -184,10 +184,14 @@ class CheckpointIOManager(dg.IOManager):
 
 
 def load_type(context: InputContext) -> tuple[Any, bool]:
-    """The type that an input asks for, and whether it wants a dict of partitions. Raises UnsupportedValue."""
+    """The type that an input asks for, and whether it wants a dict of partitions. Raises UnsupportedValue.
+
+    Of a list, as a fan-in asks for, Dagster loads each item by itself.
+    """
     asked = context.dagster_type.typing_type
-    by_partition = get_origin(asked) in (dict, Mapping) and bool(get_args(asked))
-    wants = get_args(asked)[1] if by_partition else asked
+    origin, arguments = get_origin(asked), get_args(asked)
+    by_partition = origin in (dict, Mapping) and bool(arguments)
+    wants = arguments[-1] if by_partition or (origin is list and arguments) else asked
     if wants is Any:
         wants = pl.LazyFrame
     if not (isinstance(wants, type) and issubclass(wants, TYPES)):

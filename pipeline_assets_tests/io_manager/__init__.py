@@ -1,0 +1,1 @@
+"""The IO manager through `dg.materialize`, with real tables."""
