@@ -34,7 +34,7 @@ def choose_state(states: Iterable[State], own: Mapping[str, frozenset[Name]], un
         if not own:
             return state
         live = all(names <= state.live.get(key, frozenset()) for key, names in own.items())
-        if live and not reads_undone(state, own, undone):
+        if live and not reads_undone(state, state.live, undone):
             return state
     return newest
 
