@@ -1,13 +1,25 @@
 """One attempt of a stage, step by step; between any two steps everything else may happen."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pipeline_assets.delta import names
 from pipeline_assets.delta.choose import choose_state, reads_undone
-from pipeline_assets.delta.decide import Adopt, Again, Attempt, Facts, Keep, Name, Pin, Refuse, Rival, Wait, decide_range
+from pipeline_assets.delta.decide import (
+    Adopt,
+    Again,
+    Attempt,
+    Facts,
+    Keep,
+    Name,
+    Pin,
+    Refuse,
+    Rival,
+    Wait,
+    decide_range,
+)
 from pipeline_assets_tests.protocol.checks import on_commit
-from pipeline_assets_tests.protocol.world import APPENDED, INPUTS, Chain, Item, Red, Table, World, mode_of
+from pipeline_assets_tests.protocol.world import APPENDED, INPUTS, Broken, Chain, Item, Red, Table, World, mode_of
 
 Steps = Iterator[None]
 Pins = dict[str, Pin]
@@ -22,6 +34,22 @@ class Trying:
     stage: str
     number: int
     again: bool
+    run: int = 0
+    order: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Which attempt of the chain at the stage this is, whatever the clocks say."""
+        self.order = self.chain.attempts[self.stage] = self.chain.attempts.get(self.stage, 0) + 1
+
+    @property
+    def followed(self) -> bool:
+        """Whether a later attempt of the chain at the stage has begun."""
+        return self.chain.attempts[self.stage] > self.order
+
+    @property
+    def stopped(self) -> str | None:
+        """What the event log says: whether the run of this attempt has been declared over."""
+        return "its run has ended" if self.chain.run != self.run else None
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -40,10 +68,12 @@ class Trying:
         pins = yield from self.pin()
         while True:
             yield
-            if self.table.version < 0 and "creation" not in self.world.without and self.number < self.chain.last:
+            no_fence = self.table.version < 0 and self.followed
+            if no_fence and "creation" not in self.world.without:
                 raise Red("a later attempt has begun")
             version, decision = self.decide(pins)
             known = any(self.made_from_undone(pins, up) for up in pins)
+            over = self.stopped
             yield
             what = decision.all_of
             self.world.count[type(what).__name__] += 1
@@ -55,6 +85,8 @@ class Trying:
                 raised = raised or bool(what.pins)
                 pins = {**pins, **what.pins} if what.pins else (yield from self.pin())
                 continue
+            if decision.writes and (over or no_fence):
+                raise Broken("P3 a commit of an attempt that was known to be over")
             if self.commit(version, decision.writes, pins, began, known, raised):
                 for key, one in decision.each.items():
                     if isinstance(one, Keep):
@@ -71,15 +103,17 @@ class Trying:
             table = self.world.open(self.stage)
             if self.mine() and len(self.mine()) == len(self.keys):
                 return True
-            if table.version < 0 or "fence" in self.world.without:
+            if table.version < 0:
                 return False
             stands = table.txns.get(names.fence(self.chain.number), 0)
             if stands > self.number:
                 raise Red("given up")
             version = table.version
             yield
-            if table.commit(version, {}, {names.fence(self.chain.number): self.number}) is not None:
+            raised = 0 if "fence" in self.world.without else self.number
+            if table.commit(version, {}, {names.fence(self.chain.number): raised}) is not None:
                 self.world.fences[self.stage, self.chain.number] = self.number
+                self.chain.fenced[self.stage] = self.order
                 return False
 
     def pin(self) -> Iterator[None]:
@@ -118,6 +152,7 @@ class Trying:
             live = () if self.stage in APPENDED else table.live.get(key, ())
             facts[key] = Facts(
                 fence=table.txns.get(names.fence(self.chain.number), 0),
+                stopped=self.stopped,
                 hold=table.txns.get(names.hold(self.stage, key), 0),
                 mine=self.rival(mine[key]) if key in mine else None,
                 rivals=[self.rival(item) for item in live],
@@ -160,7 +195,11 @@ class Trying:
 
     def report(self, keys: Sequence[str]) -> None:
         for name, _, item in self.world.commits:
-            if (name.output, name.chain, name.attempt) == (self.stage, self.chain.number, self.number) and name.partition in keys:
+            if (name.output, name.chain, name.attempt) == (
+                self.stage,
+                self.chain.number,
+                self.number,
+            ) and name.partition in keys:
                 self.world.events.setdefault(name, item)
 
     def contents(self, pins: Pins) -> dict[tuple[str, str], Name]:

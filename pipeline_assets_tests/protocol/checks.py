@@ -20,6 +20,8 @@ def on_commit(
         raise Broken("P3 begun before its chain was rolled back")
     if name.attempt < world.fences.get((name.output, name.chain), 0):
         raise Broken("P3 a commit below the fence")
+    if trying.order < trying.chain.fenced.get(trying.stage, 0):
+        raise Broken("P3 a commit of an attempt that was given up")
     same = (name.output, name.partition, name.chain)
     if any((n.output, n.partition, n.chain) == same and n not in world.undone for n, _, _ in world.commits):
         raise Broken("P1 two commits of a chain")
@@ -48,7 +50,11 @@ def _own_data(trying: "Trying", item: Item) -> None:
         if up == "source":
             continue
         keys = [key for key in world.keys_read(trying.stage, chain, up) if key in world.keys_of(up, chain)]
-        own = {n.partition: n for n, _, _ in world.commits if (n.output, n.chain) == (up, chain.number) and n not in world.undone}
+        own = {
+            n.partition: n
+            for n, _, _ in world.commits
+            if (n.output, n.chain) == (up, chain.number) and n not in world.undone
+        }
         read = {i.name for i in world.tables[up].items_at(pin.version, keys)}
         for key in keys:
             if key in own and own[key] not in read and _readable(trying, up, pin.version, list(own.values())):
@@ -101,6 +107,8 @@ def is_stale(world: World, item: Item) -> bool:
         if up == "source":
             continue
         keys = list(world.tables[up].live) if stage == "gather" else [WHOLE if up in WHOLE_TABLES else key]
-        if any(one.name in world.undone or is_stale(world, one) for one in world.tables[up].items_at(pin.version, keys)):
+        if any(
+            one.name in world.undone or is_stale(world, one) for one in world.tables[up].items_at(pin.version, keys)
+        ):
             return True
     return False

@@ -19,10 +19,11 @@ ENDLESS = 20_000
 
 @dataclass
 class Explorer:
-    """One schedule. choose: where its choices come from (a seed, or hypothesis)."""
+    """One schedule; its choices come from the world's random numbers (a seed's, or hypothesis's)."""
 
     world: World
     chains: int = 5
+    selections: Sequence[Sequence[str]] = SELECTIONS
     threads: list[tuple[Iterator[None], str, Chain]] = field(default_factory=list)
     rollbacks: Rollbacks = field(init=False)
 
@@ -44,7 +45,11 @@ class Explorer:
     def new_chain(self, keys: Sequence[str] | None = None, select: Sequence[str] | None = None) -> Chain:
         random_ = self.world.random
         keys = keys or random_.sample(KEYS, random_.choice((1, 1, 1, 2, 3)))
-        chain = Chain(str(uuid.UUID(int=random_.getrandbits(128))), tuple(sorted(keys)), tuple(select or random_.choice(SELECTIONS)))
+        chain = Chain(
+            str(uuid.UUID(int=random_.getrandbits(128))),
+            tuple(sorted(keys)),
+            tuple(select or random_.choice(self.selections)),
+        )
         self.world.chains.append(chain)
         return chain
 
@@ -140,7 +145,9 @@ class Explorer:
                     self.drain()
 
 
-def explore(seed: int, *, rules: Sequence[Rule] = RULES, without: str = "", faults: bool = True, **how: Any) -> Counter[str]:
+def explore(
+    seed: int, *, rules: Sequence[Rule] = RULES, without: str = "", faults: bool = True, **how: Any
+) -> Counter[str]:
     """One schedule from a seed; what happened how often. Raises Broken."""
     world = World(random.Random(seed), rules, frozenset({without}), faults)
     explorer = Explorer(world, **how)

@@ -56,7 +56,7 @@ def run(world: World, chain: Chain, threads: list[tuple[Iterator[None], str, Cha
             chain.started.append(stage)
         retry = again
         while True:
-            steps = Trying(world, chain, stage, world.next_attempt(chain), retry).steps()
+            steps = Trying(world, chain, stage, world.next_attempt(chain), retry, number).steps()
             given_up = False
             try:
                 for _ in steps:

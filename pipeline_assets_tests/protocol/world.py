@@ -89,7 +89,10 @@ class Table:
 
 @dataclass
 class Chain:
-    """A run chain: which keys it makes of which stages, and how far it is."""
+    """A run chain: which keys it makes of which stages, and how far it is.
+
+    attempts: how many have begun at each stage. fenced: which of them has given up those before it.
+    """
 
     run_id: str
     keys: tuple[str, ...]
@@ -101,6 +104,8 @@ class Chain:
     started: list[str] = field(default_factory=list)
     kept: dict[tuple[str, str], Name] = field(default_factory=dict)
     source: int | None = None
+    attempts: dict[str, int] = field(default_factory=dict)
+    fenced: dict[str, int] = field(default_factory=dict)
 
     @property
     def number(self) -> int:
