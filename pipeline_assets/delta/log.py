@@ -27,13 +27,16 @@ _FILE_ACTIONS = ('{"add"', '{"remove"', '{"cdc"')
 
 @dataclass(frozen=True)
 class Commit:
-    """One version of a table as its log entry tells it, without its file actions."""
+    """One version of a table as its log entry tells it, without its file actions.
+
+    schema: the columns (`schemaString`) where the entry says them: a creation, new columns, new properties.
+    """
 
     version: int
     info: Mapping[str, Any] = field(default_factory=dict)
     txns: Mapping[str, int] = field(default_factory=dict)
     changes_data: bool = False
-    changes_metadata: bool = False
+    schema: str | None = None
 
     @cached_property
     def record(self) -> Record | None:
@@ -113,7 +116,8 @@ class TableLog:
     def _parse(self, version: int, content: bytes) -> Commit:
         info: dict[str, Any] = {}
         txns: dict[str, int] = {}
-        data = metadata = False
+        data = False
+        schema: str | None = None
         for line in content.decode().splitlines():
             if line.startswith(_FILE_ACTIONS):
                 data = data or '"dataChange":true' in line
@@ -126,8 +130,9 @@ class TableLog:
                 info = action["commitInfo"]
             elif "txn" in action and action["txn"]["appId"].startswith(f"{PREFIX}/"):
                 txns[action["txn"]["appId"]] = action["txn"]["version"]
-            metadata = metadata or "metaData" in action or "protocol" in action
-        return Commit(version, info, txns, data, metadata)
+            elif "metaData" in action:
+                schema = action["metaData"]["schemaString"]
+        return Commit(version, info, txns, data, schema)
 
 
 @lru_cache(maxsize=256)

@@ -157,7 +157,7 @@ class Table:
     def last_change(self) -> int:
         """The newest version that changed rows or columns: equal data is an equal pin."""
         for commit in self.log.back_from(self.version):
-            if commit.changes_data or commit.changes_metadata:
+            if self._changes(commit) or commit.version == 0:
                 return commit.version
         return self.version
 
@@ -202,17 +202,33 @@ class Table:
         return None
 
     def same_data_as(self, version: int) -> int:
-        """The newest version that differs from `version` by no data change (Delta protocol, `dataChange`).
+        """The newest version that differs from `version` by no change of rows or columns (Delta protocol, `dataChange`).
 
-        What a compaction rewrote is found there also after a VACUUM took the files of `version` itself.
+        What a compaction rewrote is found there also after a VACUUM took the files of `version` itself, and what log
+        clean-up took the entry of is found at all.
         """
         newest = version
         for number in range(version + 1, self.version + 1):
             commit = self.log.commit(number)
-            if commit is None or commit.changes_data or commit.changes_metadata:
+            if commit is None:
+                return self.version if self._last_known_change() <= version else newest
+            if self._changes(commit):
                 break
             newest = number
         return newest
+
+    def _changes(self, commit: Commit) -> bool:
+        """Whether a commit changed rows or columns; new properties alone do not."""
+        if commit.changes_data or commit.schema is None:
+            return commit.changes_data
+        before = next((one.schema for one in self.log.back_from(commit.version - 1) if one.schema is not None), None)
+        return before is not None and before != commit.schema
+
+    def _last_known_change(self) -> int:
+        """The newest version that one of ours or somebody else changed rows in, by the entries that clean-up leaves."""
+        prefix = f"{names.PREFIX}/data/"
+        ours = max((version for app_id, version in self.txns.items() if app_id.startswith(prefix)), default=-1)
+        return max(ours, self.last_foreign())
 
     def _names(self, output: str, partition: str, version: int, memory: Memory | None) -> frozenset[Name]:
         live = self.live(output, partition, memory)

@@ -1,0 +1,62 @@
+"""A code location whose days gather into one table, and that into another; and a process that makes one day at a sign.
+
+`python -m pipeline_assets_tests.recovery.gathering KEY FOLDER` loads everything, leaves `FOLDER/ready-…`, and goes when
+there is `FOLDER/go`.
+"""
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import dagster as dg
+import polars as pl
+
+from pipeline_assets.settings import io_manager
+
+KEYS = [f"day-{number}" for number in range(6)]
+DAYS = dg.StaticPartitionsDefinition(KEYS)
+
+
+@dg.asset(key_prefix="days", partitions_def=DAYS, metadata={"partition_expr": "day"})
+def rows(context: dg.AssetExecutionContext) -> pl.DataFrame:
+    """A row a day, which says who made it."""
+    return pl.DataFrame({"day": [context.partition_key], "by": [context.run.run_id], "n": [1]})
+
+
+@dg.asset(key_prefix="days")
+def all_days(rows: pl.LazyFrame) -> pl.LazyFrame:
+    """Every day that is there."""
+    return rows.select("day", "by")
+
+
+@dg.asset(key_prefix="days")
+def counted(all_days: pl.LazyFrame) -> pl.LazyFrame:
+    """How many those are."""
+    return all_days.select(days=pl.len())
+
+
+ASSETS = [rows, all_days, counted]
+
+
+def job() -> dg.JobDefinition:
+    """All three."""
+    chosen = dg.define_asset_job("days_job", selection=dg.AssetSelection.all())
+    made = dg.Definitions(
+        ASSETS, jobs=[chosen], resources={"io_manager": io_manager()}, executor=dg.in_process_executor
+    )
+    return made.resolve_job_def("days_job")
+
+
+def main(key: str, folder: Path) -> int:
+    """Make a day when all are ready; 0 where the run ended green."""
+    todo = job()
+    with dg.DagsterInstance.get() as instance:
+        (folder / f"ready-{os.getpid()}").touch()
+        while not (folder / "go").exists():
+            time.sleep(0.005)
+        return 0 if todo.execute_in_process(instance=instance, partition_key=key, raise_on_error=False).success else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], Path(sys.argv[2])))

@@ -1,0 +1,197 @@
+"""Somebody else at our tables: what they write is not read, what they tidy up changes nothing."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import polars as pl
+import pytest
+from deltalake import DeltaTable, write_deltalake
+
+from pipeline_assets.delta.location import Location
+from pipeline_assets.delta.log import log_of
+from pipeline_assets.recovery.adopt import NotAdopted, adopt
+from pipeline_assets.recovery.resume import resume
+from pipeline_assets.settings import io_manager
+from pipeline_assets_tests.recovery import story
+from pipeline_assets_tests.recovery.evidence import same_rows, version
+
+
+def failed(instance: dg.DagsterInstance) -> str:
+    """A run of the story whose third stage raised; mended."""
+    story.switch().touch()
+    run = story.job().execute_in_process(instance=instance, raise_on_error=False)
+    story.switch().unlink()
+    return run.run_id
+
+
+def write(table: Location) -> None:
+    frame = pl.read_delta(table.uri).head(3)
+    write_deltalake(table.uri, frame.to_arrow(compat_level=pl.CompatLevel.oldest()), mode="append")
+
+
+def optimize(table: Location) -> None:
+    DeltaTable(table.uri).optimize.compact()
+
+
+def optimize_and_vacuum(table: Location) -> None:
+    optimize(table)
+    DeltaTable(table.uri).vacuum(0, dry_run=False, enforce_retention_duration=False)
+
+
+def clean_up_the_log(table: Location) -> None:
+    delta = DeltaTable(table.uri)
+    delta.alter.set_table_properties({"delta.logRetentionDuration": "interval 0 days"})
+    delta = DeltaTable(table.uri)
+    delta.create_checkpoint()
+    delta.cleanup_metadata()
+
+
+@pytest.mark.parametrize("act", [write, optimize, optimize_and_vacuum, clean_up_the_log])
+def test_what_somebody_does_between_two_stages_changes_nothing(
+    instance: dg.DagsterInstance, tables: Location, never_failed: Location, act: Callable[[Location], None]
+) -> None:
+    run = failed(instance)
+    for stage in story.STAGES[:2]:
+        act(tables.child("story", stage))
+    assert resume(instance, run, story.job()).success
+    for stage in story.STAGES[2:]:
+        same_rows(tables.child("story", stage), never_failed.child(stage))
+
+
+@pytest.mark.parametrize("act", [optimize, optimize_and_vacuum, clean_up_the_log])
+def test_what_tidies_up_is_not_foreign(
+    instance: dg.DagsterInstance, tables: Location, act: Callable[[Location], None]
+) -> None:
+    for _ in range(2):
+        assert story.job().execute_in_process(instance=instance).success
+        for stage in story.STAGES:
+            act(tables.child("story", stage))
+    repository = story.definitions().get_repository_def()
+    assert adopt(instance, repository, "story/orders").partitions == []
+
+
+SOURCE = dg.AssetSpec(dg.AssetKey(["story", "source"]))
+
+
+def copying(broken: Path) -> dg.JobDefinition:
+    """One stage that reads a table of somebody else's."""
+
+    @dg.asset(key_prefix="story", ins={"source": dg.AssetIn(SOURCE.key)})
+    def copied(source: pl.LazyFrame) -> pl.LazyFrame:
+        if broken.exists():
+            raise story.Broken
+        return source
+
+    chosen = dg.define_asset_job("copy", selection=[copied])
+    resources = {"io_manager": io_manager()}
+    made = dg.Definitions([SOURCE, copied], jobs=[chosen], resources=resources, executor=dg.in_process_executor)
+    return made.resolve_job_def("copy")
+
+
+def numbers(*values: int) -> Any:
+    return pl.DataFrame({"n": values}).to_arrow()
+
+
+def test_a_run_that_died_before_any_commit_goes_on_with_the_source_as_it_first_saw_it(
+    instance: dg.DagsterInstance, tables: Location, tmp_path: Path
+) -> None:
+    source, broken = tables.child("story", "source"), tmp_path / "broken"
+    write_deltalake(source.uri, numbers(1))
+    broken.touch()
+    run = copying(broken).execute_in_process(instance=instance, raise_on_error=False)
+    write_deltalake(source.uri, numbers(2), mode="append")
+    broken.unlink()
+    assert resume(instance, run.run_id, copying(broken)).success
+    assert pl.read_delta(tables.child("story", "copied").uri)["n"].to_list() == [1]
+    assert copying(broken).execute_in_process(instance=instance).success
+    assert sorted(pl.read_delta(tables.child("story", "copied").uri)["n"].to_list()) == [1, 2]
+
+
+def test_a_source_that_was_made_anew_is_read_and_what_follows_is_written(
+    instance: dg.DagsterInstance, tables: Location, tmp_path: Path
+) -> None:
+    source = tables.child("story", "source")
+    for number in range(4):
+        write_deltalake(source.uri, numbers(number), mode="overwrite")
+    assert copying(tmp_path / "no").execute_in_process(instance=instance).success
+    remove(source)
+    write_deltalake(source.uri, numbers(9))
+    assert copying(tmp_path / "no").execute_in_process(instance=instance).success
+    assert pl.read_delta(tables.child("story", "copied").uri)["n"].to_list() == [9]
+
+
+def remove(table: Location) -> None:
+    shutil.rmtree(table.uri)
+
+
+def test_a_stage_s_table_that_was_dropped_is_made_anew_with_what_follows(
+    instance: dg.DagsterInstance, tables: Location, never_failed: Location
+) -> None:
+    for _ in range(3):
+        assert story.job().execute_in_process(instance=instance).success
+    remove(tables.child("story", "orders"))
+    assert story.job().execute_in_process(instance=instance).success
+    assert version(tables.child("story", "orders")) == 0
+    for stage in story.STAGES:
+        same_rows(tables.child("story", stage), never_failed.child(stage))
+    assert version(tables.child("story", "report")) == 3
+
+
+def test_an_empty_instance_over_existing_tables_reads_them_as_ours(
+    instance: dg.DagsterInstance, tables: Location, never_failed: Location
+) -> None:
+    assert story.job().execute_in_process(instance=instance).success
+    write(tables.child("story", "priced"))
+    with dg.instance_for_test() as empty:
+        done = dg.materialize(
+            story.ASSETS, selection="story/by_customer", resources={"io_manager": io_manager()}, instance=empty
+        )
+        assert done.success
+    same_rows(tables.child("story", "by_customer"), never_failed.child("by_customer"))
+
+
+def test_where_neither_log_knows_any_more_the_table_is_refused_with_the_command(
+    instance: dg.DagsterInstance, tables: Location
+) -> None:
+    run = story.job().execute_in_process(instance=instance)
+    clean_up_the_log(tables.child("story", "priced"))
+    instance.delete_run(run.run_id)
+    log_of.cache_clear()  # as in a new process
+    resources = {"io_manager": io_manager()}
+    chosen = {"selection": "story/by_customer", "resources": resources, "instance": instance}
+    refused = dg.materialize(story.ASSETS, raise_on_error=False, **chosen)
+    said = [event.step_failure_data.error.to_string() for event in refused.all_events if event.is_step_failure]
+    assert "pipeline-assets adopt" in said[0]
+    adopt(instance, story.definitions().get_repository_def(), "story/priced")
+    assert dg.materialize(story.ASSETS, **chosen).success
+
+
+def test_a_foreign_commit_that_is_meant_is_adopted(instance: dg.DagsterInstance, tables: Location) -> None:
+    assert story.job().execute_in_process(instance=instance).success
+    write(tables.child("story", "priced"))
+    done = adopt(instance, story.definitions().get_repository_def(), "story/priced", version=1)
+    assert done.version == 2
+    resources = {"io_manager": io_manager()}
+    assert dg.materialize(story.ASSETS, selection="story/by_customer", resources=resources, instance=instance).success
+    assert pl.read_delta(tables.child("story", "by_customer").uri)["orders"].sum() == 1003
+
+
+def test_a_table_of_dagster_deltalake_s_is_adopted(instance: dg.DagsterInstance, tables: Location) -> None:
+    frame = pl.DataFrame({"order": [1], "customer": [1]})
+    write_deltalake(tables.child("story", "orders").uri, frame.to_arrow())
+    done = adopt(instance, story.definitions().get_repository_def(), tables.child("story", "orders").uri)
+    assert list(done.partitions) == ["*"]
+    event = instance.get_latest_materialization_event(dg.AssetKey(["story", "orders"]))
+    assert event is not None
+    assert event.asset_materialization is not None
+    assert event.asset_materialization.metadata["checkpoint/adopted"].value is True
+
+
+def test_a_version_that_is_not_the_newest_is_not_adopted(instance: dg.DagsterInstance, tables: Location) -> None:
+    assert story.job().execute_in_process(instance=instance).success
+    write(tables.child("story", "priced"))
+    with pytest.raises(NotAdopted, match="was changed last by version 1"):
+        adopt(instance, story.definitions().get_repository_def(), "story/priced", version=0)
