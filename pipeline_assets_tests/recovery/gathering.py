@@ -39,13 +39,16 @@ def counted(all_days: pl.LazyFrame) -> pl.LazyFrame:
 ASSETS = [rows, all_days, counted]
 
 
+def definitions() -> dg.Definitions:
+    """The code location, with its tables where the environment says now."""
+    chosen = dg.define_asset_job("days_job", selection=dg.AssetSelection.all())
+    resources = {"io_manager": io_manager()}
+    return dg.Definitions(ASSETS, jobs=[chosen], resources=resources, executor=dg.in_process_executor)
+
+
 def job() -> dg.JobDefinition:
     """All three."""
-    chosen = dg.define_asset_job("days_job", selection=dg.AssetSelection.all())
-    made = dg.Definitions(
-        ASSETS, jobs=[chosen], resources={"io_manager": io_manager()}, executor=dg.in_process_executor
-    )
-    return made.resolve_job_def("days_job")
+    return definitions().resolve_job_def("days_job")
 
 
 def main(key: str, folder: Path) -> int:
@@ -57,6 +60,8 @@ def main(key: str, folder: Path) -> int:
             time.sleep(0.005)
         return 0 if todo.execute_in_process(instance=instance, partition_key=key, raise_on_error=False).success else 1
 
+
+defs = definitions()
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1], Path(sys.argv[2])))

@@ -1,0 +1,1 @@
+"""The UI in a real browser, the daemon at work behind it."""
