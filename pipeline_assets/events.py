@@ -8,6 +8,7 @@ from dagster._core.execution.context.system import StepExecutionContext
 
 from pipeline_assets import checkpoints, faults
 from pipeline_assets.hearing import Outcome, described_by, said_of
+from pipeline_assets.merge_config import WriteMode
 from pipeline_assets.outputs import Output
 from pipeline_assets.steps import Step
 from pipeline_assets.writing import Writer
@@ -36,9 +37,12 @@ def told(step: Step, output: Output, key: str, outcome: Outcome) -> str:
     if outcome.flag == checkpoints.ADOPTED:
         return f"{name}: this run chain had committed version {outcome.version} already; it is adopted, nothing was written."
     whose = f"run chain {outcome.part.chain}" if outcome.part.chain else "somebody else"
+    kept = f"{name}: version {outcome.version} by {whose} was kept, nothing was written"
+    if output.write_mode is WriteMode.ignore:
+        return f"{kept}: mode 'ignore' leaves a table as it is."
     return (
-        f"{name}: version {outcome.version} by {whose} was kept, nothing was written: it was made from newer inputs than "
-        f"this run's ({_versions(outcome.part.pins)} against {_versions(step.pins)}), or from the same later."
+        f"{kept}: it was made from newer inputs than this run's ({_versions(outcome.part.pins)} against "
+        f"{_versions(step.pins)}), or from the same later."
     )
 
 

@@ -44,7 +44,7 @@ def said_of(
 ) -> dict[str, Any]:
     """The metadata of a partition's event."""
     rows = None
-    if output.mode is not Mode.OVERWRITE:
+    if output.mode is not Mode.OVERWRITE or not outcome.part.chain:  # mode `ignore` keeps what nobody has counted
         one = slices_among(output.wanted([key]), table.schema, output.name)[0]
         rows = count_rows(table.location, outcome.version, one)
     return checkpoints.metadata_of(outcome.part, outcome.version, table, describe, outcome.flag, rows)

@@ -15,6 +15,7 @@ from pipeline_assets.delta.merge import Merge
 from pipeline_assets.delta.partitions import Slice
 from pipeline_assets.delta.record import Part, Record
 from pipeline_assets.delta.table import Table
+from pipeline_assets.merge_config import MergeType
 from pipeline_assets.outputs import Output
 from pipeline_assets.steps import Step
 
@@ -121,6 +122,11 @@ def clauses_of(output: Output) -> list[tuple[str, dict[str, object]]]:
         for clause in type(operations).model_fields
         for one in getattr(operations, clause) or ()
     ]
+
+
+def names_its_columns(output: Output) -> bool:
+    """Whether a merge says of each column what becomes of it, so that its source may have others than the table."""
+    return output.merge.merge_type is MergeType.custom and not any("_all" in clause for clause, _ in clauses_of(output))
 
 
 def _rows(files: Sequence[DataFile]) -> int:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta, timezone
+from datetime import date, datetime, timezone
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -125,18 +125,18 @@ def _condition(kind: str, key: str, window: dg.TimeWindow | None, where: str) ->
 
 
 def _wall_clock(start: datetime, end: datetime, where: str) -> datetime:
-    """A time without zone is the wall clock of the partitions' zone, as long as the clock is not set back within."""
-    begins, ends = start.replace(tzinfo=None), end.replace(tzinfo=None)
-    if ends - begins != _elapsed(start, end) and ends - begins < timedelta(hours=12):
+    """A time without zone is the wall clock of the partitions' zone, where it begins and ends at what that shows once."""
+    if _shown_before(start) or _shown_before(end):
         raise ConfigurationError(
-            f"{where}: the clocks of {start.tzinfo} are changed in this hour, so times without a zone do not tell "
-            "to which partition they belong. Nothing was written; use a column with a time zone."
+            f"{where}: the clocks of {start.tzinfo} are set back then, so times without a zone do not tell to which "
+            "partition they belong. Nothing was written; use a column with a time zone."
         )
-    return begins
+    return start.replace(tzinfo=None)
 
 
-def _elapsed(start: datetime, end: datetime) -> timedelta:
-    return end.astimezone(timezone.utc) - start.astimezone(timezone.utc)
+def _shown_before(moment: datetime) -> bool:
+    """Whether the clocks, set back, show the same time for the second time."""
+    return moment.fold == 1 and moment.replace(fold=0).utcoffset() != moment.utcoffset()
 
 
 def _value(kind: str, key: str, where: str) -> Any:

@@ -7,6 +7,7 @@ import polars as pl
 from deltalake import Schema
 
 from pipeline_assets import checkpoints, faults, proposals
+from pipeline_assets.columns import conformed
 from pipeline_assets.delta import commit as commits
 from pipeline_assets.delta.commit import Committed, Deadline, courtesy_lock, settle
 from pipeline_assets.delta.decide import Adopt, Again, Keep, Mode, Pin, RangeDecision, Refuse, Rival, Wait
@@ -14,11 +15,11 @@ from pipeline_assets.delta.files import DataFile, Sink
 from pipeline_assets.delta.merge import try_merge
 from pipeline_assets.delta.partitions import Slice
 from pipeline_assets.delta.record import Part, Record
-from pipeline_assets.delta.rows import by_key, refuse_nulls
+from pipeline_assets.delta.rows import by_key, refuse_null_values, refuse_nulls
 from pipeline_assets.delta.table import Table, open_table
-from pipeline_assets.delta.types import Conformed, check_partition_columns, conform, delta_schema, gate
+from pipeline_assets.delta.types import Conformed
 from pipeline_assets.delta.writable import refuse_unwritable
-from pipeline_assets.errors import ConfigurationError, Contention, EmptyFrame, GivenUp, Held, NotNew
+from pipeline_assets.errors import Contention, EmptyFrame, GivenUp, Held, NotNew
 from pipeline_assets.facts import Looked, decide, look
 from pipeline_assets.hearing import Outcome, hear
 from pipeline_assets.merge_config import WriteMode
@@ -61,47 +62,25 @@ class Writer:
         self._raise(decision)
         if self._settled(decision) or self._not_new(looked):
             return self.outcomes
-        conformed = self._conform(frame)
-        self.new_columns = conformed.changed
-        slices = slices_among(self.output.wanted(self.keys), conformed.schema, self.output.name)
+        fitting = conformed(self.output, self.table, frame)
+        self.new_columns = fitting.changed
+        slices = slices_among(self.output.wanted(self.keys), fitting.schema, self.output.name)
         if self.output.mode is Mode.MERGE:
-            self._merge(conformed, slices)
+            self._merge(fitting, slices)
         else:
-            self._replace(conformed, slices)
+            self._replace(fitting, slices)
         return self.outcomes
 
-    def _conform(self, frame: pl.LazyFrame) -> Conformed:
-        frame = gate(frame, frame.collect_schema())
-        columns = self.output.columns
-        if self.table is None:
-            schema = frame.collect_schema()
-            check_partition_columns(schema, columns)
-            return Conformed(frame, delta_schema(schema), False)
-        there = self.table.partition_columns
-        if set(columns) - set(there):
-            raise ConfigurationError(
-                f"{self.output.name} is partitioned by {', '.join(columns)}, but its table {self.output.location.uri} by "
-                f"{', '.join(there) or 'nothing'}. Nothing was written; change 'partition_expr', or write to another table."
-            )
-        allow = self.output.schema_mode
-        conformed = conform(frame, self.table.schema, allow.value if allow is not None else "never")
-        if there and (conformed.removed or conformed.retyped):
-            raise ConfigurationError(
-                f"{self.output.name} changes columns ({', '.join([*conformed.removed, *conformed.retyped])}) of a table "
-                "with partitions, whose other partitions would not fit any more. Nothing was written; columns may be "
-                "added, all else needs a new table."
-            )
-        return conformed
-
-    def _replace(self, conformed: Conformed, slices: Sequence[Slice]) -> None:
+    def _replace(self, fitting: Conformed, slices: Sequence[Slice]) -> None:
         """Overwrite or append: files first, then the commit that names them."""
-        sink = self._sink(conformed.schema)
-        base = self.table.schema.to_json() if self.table is not None else None
-        files = sink.write(conformed.frame)
+        sink = self._sink(fitting.schema)
+        base = self._columns_now()
+        files = sink.write(fitting.frame)
         try:
-            refuse_nulls(self.output.name, files, conformed.schema, self.output.location)
+            refuse_nulls(self.output.name, files, fitting.schema, self.output.location)
             filed = by_key(self.output.name, files, slices)
-            self._refuse_emptying(filed, slices)
+            if self.output.mode is Mode.OVERWRITE:
+                self._refuse_emptying([one for one in slices if not filed[one.key]])
         except BaseException:
             sink.discard()
             raise
@@ -109,29 +88,32 @@ class Writer:
 
         def attempt(table: Table | None, keys: Sequence[str]) -> Committed | None:
             if table is None:
-                return self._create(conformed.schema, filed, keys)
+                return self._create(fitting.schema, filed, keys)
             if base is None and self.output.write_mode in (WriteMode.error, WriteMode.ignore):
                 raise ComputeAgain({}, f"{table.location.uri} was created meanwhile")
-            if not self._fits(table, conformed, base):
+            if not self._fits(table, fitting, base):
                 return None
             written = [one for one in slices if one.key in set(keys)]
-            whole = conformed.schema if table.schema.to_json() != conformed.schema.to_json() else None
+            whole = fitting.schema if table.schema.to_json() != fitting.schema.to_json() else None
             return commits.try_commit(table, proposals.write(self.step, self.output, table, written, filed, whole))
 
         self._commit(attempt, sink.discard)
         made = {key for key, outcome in self.outcomes.items() if outcome.flag is None}
         sink.location.delete([file.path for key, own in filed.items() if key not in made for file in own])
 
-    def _fits(self, table: Table, conformed: Conformed, base: str | None) -> bool:
-        """Whether the files fit the table now. Columns are added first, by a commit of their own."""
+    def _columns_now(self) -> str | None:
+        return self.table.schema.to_json() if self.table is not None else None
+
+    def _fits(self, table: Table, fitting: Conformed, base: str | None) -> bool:
+        """Whether the rows fit the table now. Columns are added first, by a commit of their own."""
         now = table.schema.to_json()
-        if now == conformed.schema.to_json():
+        if now == fitting.schema.to_json():
             return True
-        if (base is not None and now != base) or base is None:
+        if now != base:
             raise ComputeAgain({}, f"the columns of {table.location.uri} were changed meanwhile")
         if not table.partition_columns and self.output.mode is Mode.OVERWRITE:
             return True
-        added = [one for one in conformed.schema.fields if one.name in conformed.added]
+        added = [one for one in fitting.schema.fields if one.name in fitting.added]
         commits.try_add_columns(table, added, Record("columns", self.output.name, table.id))
         return False
 
@@ -144,13 +126,20 @@ class Writer:
         made = commits.try_create(self.output.location, schema, self.output.columns, proposal, config)
         return made if proposal.record.parts else None
 
-    def _merge(self, conformed: Conformed, slices: Sequence[Slice]) -> None:
-        merge = proposals.merge_of(self.output, conformed.frame.collect(engine="streaming"), slices)
+    def _merge(self, fitting: Conformed, slices: Sequence[Slice]) -> None:
+        base = self._columns_now()
+        source = fitting.frame.collect(engine="streaming")
+        refuse_null_values(self.output.name, source, fitting.schema)
+        merge = proposals.merge_of(self.output, source, slices)
+        if merge.deletes:
+            self._refuse_emptying([one for one in slices if source.filter(one.expression()).is_empty()])
         self._crash("before_write")
 
         def attempt(table: Table | None, keys: Sequence[str]) -> Committed | None:
             if table is None:
-                return self._create(conformed.schema, {}, keys)
+                return self._create(fitting.schema, {}, keys)
+            if not self._fits(table, fitting, base):
+                return None
             rows = merge.source.height
             return try_merge(table, proposals.merged(self.step, self.output, table, keys, rows), merge)
 
@@ -253,10 +242,10 @@ class Writer:
         tries, seconds = deadline.tries, deadline.seconds
         return Contention(output=self.output.name, partition=self._spoken, tries=tries, seconds=seconds)
 
-    def _refuse_emptying(self, filed: Mapping[str, list[DataFile]], slices: Sequence[Slice]) -> None:
-        if self.table is None or self.output.mode is not Mode.OVERWRITE or self.output.allows_empty:
+    def _refuse_emptying(self, without_rows: Sequence[Slice]) -> None:
+        if self.table is None or self.output.allows_empty:
             return
-        emptied = [one.key for one in slices if not filed[one.key] and self.table.paths([one])]
+        emptied = [one.key for one in without_rows if self.table.paths([one])]
         if emptied:
             raise EmptyFrame(output=self.output.name, partitions=emptied)
 

@@ -8,8 +8,9 @@ import polars as pl
 from deltalake import DeltaTable
 from deltalake.table import TableMerger
 
-from pipeline_assets.delta.commit import NO_HOOKS, Committed, Proposal, once, properties_of
+from pipeline_assets.delta.commit import NO_HOOKS, Committed, Proposal, once, properties_of, stands, try_commit
 from pipeline_assets.delta.partitions import Slice, spell
+from pipeline_assets.delta.rows import refuse_partition_value
 from pipeline_assets.delta.table import Table
 from pipeline_assets.errors import RowsOutside
 
@@ -39,12 +40,19 @@ class Merge:
     clauses: Sequence[tuple[str, dict[str, Any]]] = field(default_factory=tuple)
     error_on_type_mismatch: bool = True
 
+    @property
+    def deletes(self) -> bool:
+        """Whether rows that the source does not have are deleted."""
+        clauses = [clause for clause, _ in self.clauses] if self.kind == "custom" else ALL_OF[self.kind]
+        return "when_not_matched_by_source_delete" in clauses
+
     def refuse_outside(self, output: str) -> None:
-        """Raise RowsOutside where the source has rows of other partitions."""
+        """Raise RowsOutside where the source has rows of other partitions, NullPartition where of none."""
         conditions = [one.expression() for one in self.slices]
         outside = self.source.filter(~pl.any_horizontal(conditions).fill_null(False))
         if outside.height:
             values = outside.select(list(self.slices[0].columns)).row(0, named=True)
+            refuse_partition_value(output, values)
             keys = [one.key for one in self.slices]
             raise RowsOutside(output=output, partitions=keys, rows=outside.height, values=values)
 
@@ -52,7 +60,11 @@ class Merge:
 def try_merge(table: Table, proposal: Proposal, merge: Merge) -> Committed | None:
     """Merge as exactly the version after `table`'s; None where another writer was faster."""
     delta = DeltaTable(table.location.uri, version=table.version, storage_options=table.location.options)
-    return once(table, proposal.record, _merger(delta, table, proposal, merge).execute)
+    committed = once(table, proposal.record, _merger(delta, table, proposal, merge).execute)
+    if committed is not None and not stands(table, committed.version, proposal.record):
+        # delta-rs commits nothing where a merge changes nothing; that the chain has merged is to be known all the same.
+        return try_commit(table, proposal)
+    return committed
 
 
 def _merger(delta: DeltaTable, table: Table, proposal: Proposal, merge: Merge) -> TableMerger:

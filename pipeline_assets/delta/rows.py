@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import polars as pl
 import pyarrow.parquet as pq
 from deltalake import Schema
 
@@ -48,6 +49,14 @@ def refuse_nulls(output: str, files: Sequence[DataFile], schema: Schema, locatio
     """Raise NullNotAllowed for NULLs in a NOT NULL column, which delta-rs would commit."""
     for column in (field.name for field in schema.fields if not field.nullable):
         nulls = sum(_nulls(file, column, location) for file in files)
+        if nulls:
+            raise NullNotAllowed(output=output, column=column, rows=nulls)
+
+
+def refuse_null_values(output: str, frame: pl.DataFrame, schema: Schema) -> None:
+    """The same for rows that are not in files yet."""
+    for column in (field.name for field in schema.fields if not field.nullable):
+        nulls = frame[column].null_count() if column in frame.columns else 0
         if nulls:
             raise NullNotAllowed(output=output, column=column, rows=nulls)
 

@@ -8,7 +8,7 @@ import dagster as dg
 import polars as pl
 import pytest
 from dagster_deltalake.io_manager import WriteMode as TheirWriteMode
-from deltalake import DeltaTable
+from deltalake import DeltaTable, write_deltalake
 
 from pipeline_assets import DeltaCheckpointIOManager, MergeConfig, MergeOperationsConfig, MergeType, WriteMode
 from pipeline_assets.recovery.resume import resume
@@ -49,6 +49,12 @@ def test_ignore_leaves_a_table_that_is_there(instance: dg.DagsterInstance, root:
     assert rows(root, "table") == [(1, 1)]
     assert version(root, "table") == 0
     assert told(result, "table")[None]["checkpoint/kept"] is True
+
+
+def test_ignore_counts_what_it_leaves(instance: dg.DagsterInstance, root: Path) -> None:
+    write_deltalake(root / "public" / "table", pl.DataFrame({"id": [1, 2], "v": [1, 2]}).to_arrow())
+    result = run(instance, root, [asset((3, 3))], mode="ignore")
+    assert told(result, "table")[None]["dagster/row_count"] == 2
 
 
 def test_error_refuses_a_table_that_is_there(instance: dg.DagsterInstance, root: Path) -> None:

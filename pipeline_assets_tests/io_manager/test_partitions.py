@@ -99,6 +99,32 @@ def test_a_day_of_a_zone_that_sets_its_clocks_has_its_own_hours(instance: dg.Dag
     assert told(result, "table")["2013-11-03"]["dagster/partition_row_count"] == 25
 
 
+HOURS = dg.HourlyPartitionsDefinition("2013-01-01-00:00", timezone="America/New_York")
+
+
+def test_the_hour_that_the_clocks_skip_is_written_from_wall_clocks(instance: dg.DagsterInstance, root: Path) -> None:
+    run(instance, root, [one_row("naive", dt.datetime(2013, 3, 10, 1, 59), HOURS)], "2013-03-10-01:00")
+    run(instance, root, [one_row("naive", dt.datetime(2013, 3, 10, 3), HOURS)], "2013-03-10-03:00")
+    assert len(rows(root, "table")) == 2
+
+
+@pytest.mark.parametrize("key", ["2013-11-03-01:00", "2013-11-03-01:00-0500"])
+def test_the_hour_that_the_clocks_show_twice_is_refused_of_wall_clocks(
+    instance: dg.DagsterInstance, root: Path, key: str
+) -> None:
+    result = run(instance, root, [one_row("naive", dt.datetime(2013, 11, 3, 1, 30), HOURS)], key, ok=False)
+    assert "use a column with a time zone" in failure(result)
+
+
+@pytest.mark.parametrize(("key", "hour"), [("2013-11-03-01:00", 5), ("2013-11-03-01:00-0500", 6)])
+def test_the_hour_that_the_clocks_show_twice_is_two_partitions_of_instants(
+    instance: dg.DagsterInstance, root: Path, key: str, hour: int
+) -> None:
+    run(instance, root, [one_row("instant", dt.datetime(2013, 11, 3, hour, 30, tzinfo=UTC), HOURS)], key)
+    outside = dt.datetime(2013, 11, 3, 11 - hour, 30, tzinfo=UTC)
+    assert "outside" in failure(run(instance, root, [one_row("instant", outside, HOURS)], key, ok=False))
+
+
 def test_a_date_cannot_tell_hours(instance: dg.DagsterInstance, root: Path) -> None:
     hours = dg.HourlyPartitionsDefinition("2013-01-01-00:00")
     result = run(instance, root, [one_row("day", dt.date(2013, 1, 1), hours)], "2013-01-01-05:00", ok=False)
