@@ -9,7 +9,6 @@ import pyarrow as pa
 from dagster import DagsterInvariantViolationError, InputContext, OutputContext
 from dagster._check import CheckError
 from dagster._core.execution.plan.outputs import StepOutputHandle
-from dagster_deltalake.config import AzureConfig, ClientConfig, GcsConfig, LocalConfig, S3Config
 from pydantic import Field
 
 from pipeline_assets import checkpoints, faults
@@ -23,6 +22,7 @@ from pipeline_assets.merge_config import MergeConfig, SchemaMode, WriteMode
 from pipeline_assets.outputs import Output, Settings, of_input, of_output, partition_keys
 from pipeline_assets.reading import declared_empty, frame_of, missing, read
 from pipeline_assets.steps import Step, step_of
+from pipeline_assets.storage import AzureConfig, ClientConfig, GcsConfig, LocalConfig, S3Config
 from pipeline_assets.writing import ComputeAgain, Writer
 
 TYPES = (pl.LazyFrame, pl.DataFrame, pa.Table, pa.RecordBatchReader)
