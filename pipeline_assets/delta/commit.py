@@ -210,8 +210,10 @@ def settle(location: Location, committed: Committed) -> None:
 def courtesy_lock(location: Location) -> Iterator[None]:
     """Let writers of one host queue up instead of racing; who cannot have the lock soon goes on without it."""
     name = blake2b(location.uri.encode(), digest_size=16).hexdigest()
-    lock = FileLock(os.path.join(tempfile.gettempdir(), f"pipeline-assets-{os.getuid()}-{name}.lock"))
+    folder = os.path.join(tempfile.gettempdir(), f"pipeline-assets-{os.getuid()}")
+    lock = FileLock(os.path.join(folder, f"{name}.lock"))
     try:
+        os.makedirs(folder, mode=0o700, exist_ok=True)
         lock.acquire(timeout=LOCK_SECONDS)
     except (Timeout, OSError):
         yield

@@ -21,6 +21,8 @@ from pipeline_assets.delta.table import Table
 
 BYTES_PER_FILE = 512 * 1024 * 1024
 """How much of a frame in memory goes into one file; zstd makes it a quarter or less on disk."""
+LATE_SECONDS = 0.25
+"""How long after a failed query polars' threads may still create the files that it had begun."""
 Compression = Literal["zstd", "snappy", "lz4", "uncompressed"]
 
 
@@ -47,6 +49,7 @@ class Sink:
     compression: Compression = "zstd"
     compression_level: int | None = None
     _values: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    _closed: bool = False
 
     def write(self, frame: pl.LazyFrame) -> list[DataFile]:
         """Run the frame's query into files; each is durable when this returns. An empty frame writes none.
@@ -69,16 +72,29 @@ class Sink:
             self.location.delete(set(self._values) - {file.path for file in files})
             self.location.sync({os.path.dirname(file.path) for file in files})
         except BaseException:
-            self.discard()
+            self._give_up()
             raise
         return files
 
     def discard(self) -> None:
         """Delete every file that was begun; only before a commit may have named them."""
+        self._closed = True
         self.location.delete(self._values)
         self._values.clear()
 
+    def _give_up(self) -> None:
+        """Discard what a query that failed began; polars' threads may open a file still when its exception is here."""
+        begun = set(self._values)
+        self.discard()
+        if self.location.is_local:
+            end = time.monotonic() + LATE_SECONDS
+            while begun and time.monotonic() < end:
+                time.sleep(LATE_SECONDS / 50)
+                self.location.delete(begun)
+
     def _provide(self, args: Any) -> str:
+        if self._closed:
+            raise RuntimeError("the write that this file belongs to was given up")
         row = args.partition_keys.row(0) if self.partition_columns else ()
         values = dict(zip(self.partition_columns, row, strict=True))
         folders = [f"{column}={_hive(value)}" for column, value in values.items()]

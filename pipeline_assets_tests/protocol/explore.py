@@ -45,8 +45,10 @@ class Explorer:
     def new_chain(self, keys: Sequence[str] | None = None, select: Sequence[str] | None = None) -> Chain:
         random_ = self.world.random
         keys = keys or random_.sample(KEYS, random_.choice((1, 1, 1, 2, 3)))
+        # Unlike each other, whatever the source of the random numbers says.
+        salt = f"{random_.getrandbits(64)} {len(self.world.chains)}"
         chain = Chain(
-            str(uuid.UUID(int=random_.getrandbits(128))),
+            str(uuid.uuid5(uuid.NAMESPACE_OID, salt)),
             tuple(sorted(keys)),
             tuple(select or random_.choice(self.selections)),
         )
