@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from pipeline_assets import pins
 from pipeline_assets.delta import names
 from pipeline_assets.delta.commit import Deadline, Proposal, commit_when
 from pipeline_assets.delta.files import delete_dead
@@ -24,6 +25,8 @@ def begin(step: Step, outputs: Sequence[tuple[Output, Sequence[str]]]) -> None:
     step.begun = True
     if not step.attempt.again:
         return
+    if step.instance is not None:
+        step.told = pins.told(step.instance, step.attempt)
     for output, keys in outputs:
         table = open_table(output.location)
         if table is None:
@@ -31,9 +34,7 @@ def begin(step: Step, outputs: Sequence[tuple[Output, Sequence[str]]]) -> None:
         committed = committed_by_chain(step, output, keys, table)
         for checkpoint in committed.values():
             for name, pin in checkpoint.pins.items():
-                newer = step.committed_pins.get(name)
-                if newer is None or newer.table_id != pin.table_id or newer.version < pin.version:
-                    step.committed_pins[name] = pin
+                step.told.setdefault(name, set()).add(pin)
         if len(committed) < len(keys):
             raise_fence(step, output, keys, table)
 

@@ -13,15 +13,13 @@ from dagster import (
     AssetKey,
     AssetMaterialization,
     AssetRecordsFilter,
-    DagsterEvent,
     DagsterEventType,
     DagsterInstance,
     MetadataValue,
 )
-from dagster._core.events import AssetObservationData
 from deltalake import Schema
 
-from pipeline_assets.chains import Attempt, Chain
+from pipeline_assets.chains import Chain
 from pipeline_assets.delta.decide import Pin
 from pipeline_assets.delta.names import WHOLE
 from pipeline_assets.delta.record import Part
@@ -37,8 +35,8 @@ INPUT_TABLES = "checkpoint/input_tables"
 ADOPTED, KEPT, RESTORED = "checkpoint/adopted", "checkpoint/kept", "checkpoint/restored"
 READ_BY = "checkpoint/read_by"
 """In an observation: the step whose input the observed version is."""
-RAISED = "checkpoint/raised"
-"""In an observation: the step was told to compute again, from at least this version."""
+TOLD = "checkpoint/told"
+"""In an engine event: for each input the table and version from which the step is computed again, at least."""
 NOTES = "checkpoint/notes"
 _SLACK_SECONDS = 3600.0
 """How far the clocks of hosts may differ when the event log is searched from a chain's beginning on."""
@@ -225,54 +223,6 @@ def failed_check(instance: DagsterInstance, chain: Chain, asset_key: AssetKey) -
                 bad = verdict.blocking and not verdict.passed
                 failed[verdict.check_name] = int(entry.timestamp * 1000) if bad else None
     return max((moment for moment in failed.values() if moment is not None), default=None)
-
-
-@dataclass(frozen=True)
-class ObservedPin:
-    """A pin that a chain recorded. raised: an attempt was told to compute again from at least this version."""
-
-    read_by: str
-    pin: Pin
-    raised: bool
-
-
-def observe_pin(
-    instance: DagsterInstance, attempt: Attempt, asset_key: AssetKey, pin: Pin, raised: bool = False
-) -> None:
-    """Record, before anything is computed, at which version an attempt's chain reads an input."""
-    said: dict[str, Any] = {
-        VERSION: pin.version,
-        TABLE_ID: pin.table_id,
-        CHAIN: attempt.chain.first,
-        READ_BY: attempt.step_key,
-    }
-    observation = dg.AssetObservation(
-        asset_key=asset_key,
-        description=f"{attempt.step_key} reads version {pin.version}",
-        metadata={**said, **({RAISED: True} if raised else {})},
-    )
-    run = instance.get_run_by_id(attempt.run_id)
-    event = DagsterEvent(
-        event_type_value=DagsterEventType.ASSET_OBSERVATION.value,
-        job_name=run.job_name if run is not None else "",
-        step_key=attempt.step_key,
-        event_specific_data=AssetObservationData(observation),
-        message=f"{attempt.step_key} reads {asset_key.to_user_string()} at version {pin.version}.",
-    )
-    instance.report_dagster_event(event, attempt.run_id)
-
-
-def observed_pins(instance: DagsterInstance, chain: Chain, asset_key: AssetKey) -> list[ObservedPin]:
-    """The pins of an input that a chain recorded, earliest first."""
-    found = []
-    for run_id in chain.runs:
-        for entry in instance.all_logs(run_id, of_type=DagsterEventType.ASSET_OBSERVATION):
-            observation = entry.get_dagster_event().asset_observation_data.asset_observation
-            said = {name: value.value for name, value in observation.metadata.items()}
-            if observation.asset_key == asset_key and said.get(CHAIN) == chain.first and READ_BY in said:
-                pin = Pin(str(said[TABLE_ID]), _number(said[VERSION]))
-                found.append(ObservedPin(str(said[READ_BY]), pin, bool(said.get(RAISED, False))))
-    return found
 
 
 def _object(value: Any) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from dagster._check import CheckError
 from dagster._core.execution.plan.outputs import StepOutputHandle
 from pydantic import Field
 
-from pipeline_assets import checkpoints, faults
+from pipeline_assets import faults, pins
 from pipeline_assets.beginning import begin
 from pipeline_assets.delta.location import Location
 from pipeline_assets.delta.probe import refuse_without_conditional_put
@@ -202,10 +202,9 @@ def load_type(context: InputContext) -> tuple[Any, bool]:
 def _retry(context: OutputContext, step: Step, again: ComputeAgain) -> None:
     if step.instance is None:
         raise again
-    for name, pin in again.pins.items():
-        read_before = step.reads.get(name)
-        if read_before is not None and read_before.output.asset_key is not None and pin != read_before.pin:
-            checkpoints.observe_pin(step.instance, step.attempt, read_before.output.asset_key, pin, raised=True)
+    raised = {name: pin for name, pin in again.pins.items() if pin != step.pins.get(name)}
+    if raised:
+        pins.tell(step.instance, step.attempt, raised)
     context.log.info("Nothing was written: %s. The step is computed again.", again.reason)
     raise dg.RetryRequested(max_retries=AGAIN) from again
 

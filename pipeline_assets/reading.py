@@ -4,10 +4,10 @@ from collections.abc import Iterable, Sequence
 
 import polars as pl
 
-from pipeline_assets import checkpoints
+from pipeline_assets import checkpoints, pins
 from pipeline_assets.chains import Chain, chain_of
 from pipeline_assets.delta import names
-from pipeline_assets.delta.choose import choose_state, reads_undone
+from pipeline_assets.delta.choose import choose_state, newest_told, reads_undone
 from pipeline_assets.delta.decide import Name, Pin
 from pipeline_assets.delta.record import Part
 from pipeline_assets.delta.scan import empty, scan
@@ -134,8 +134,9 @@ def own_names(step: Step, found: Read, chain: Chain) -> dict[str, frozenset[Name
 def _explained_pin(step: Step, found: Read, source_run: str | None) -> Pin:
     output, table = found.output, found.table
     memory = memory_of(step, output, table)
-    given = step.committed_pins.get(output.name) or _raised(step, found)
-    if given is not None and given.table_id == table.id:
+    told = step.told.get(output.name, ())
+    given = newest_told(table.id, told, lambda pin: read_what_is_undone(found, found.keys, pin.version))
+    if given is not None:
         return given
     chain = step.attempt.chain
     if source_run is not None and source_run not in chain.runs and step.instance is not None:
@@ -167,48 +168,25 @@ def _refuse_forgotten(step: Step, found: Read) -> None:
 
 def _source_pin(step: Step, output: Output, table: Table) -> Pin:
     """The version at first sight of the chain, recorded before computing; the earliest of the chain wins."""
-    given = step.committed_pins.get(output.name)
-    if given is not None and given.table_id == table.id:
+    given = newest_told(table.id, step.told.get(output.name, ()), lambda _: False)
+    if given is not None:
         return given
     now = Pin(table.id, table.last_change())
     if step.instance is None or output.asset_key is None:
         return now
-    seen = _seen(step, output, table)
+    seen = pins.observed(step.instance, step.attempt.chain, output.asset_key, table.id)
     if seen is None:
-        checkpoints.observe_pin(step.instance, step.attempt, output.asset_key, now)
-        seen = _seen(step, output, table)
+        pins.observe(step.instance, step.attempt, output.asset_key, now)
+        seen = pins.observed(step.instance, step.attempt.chain, output.asset_key, table.id)
     return seen or now
-
-
-def _seen(step: Step, output: Output, table: Table) -> Pin | None:
-    assert step.instance is not None
-    assert output.asset_key is not None
-    seen = checkpoints.observed_pins(step.instance, step.attempt.chain, output.asset_key)
-    of_table = [one for one in seen if one.pin.table_id == table.id]
-    raised = [one.pin for one in of_table if one.raised and one.read_by == step.attempt.step_key]
-    if raised:
-        return max(raised, key=lambda pin: pin.version)
-    return next((one.pin for one in of_table if not one.raised), None)
-
-
-def _raised(step: Step, found: Read) -> Pin | None:
-    """What an earlier attempt was told to read instead, unless that has been taken back since."""
-    if step.instance is None or found.output.asset_key is None or not step.attempt.again:
-        return None
-    seen = checkpoints.observed_pins(step.instance, step.attempt.chain, found.output.asset_key)
-    raised = [one.pin for one in seen if one.raised and one.read_by == step.attempt.step_key]
-    newest = max((pin for pin in raised if pin.table_id == found.table.id), key=lambda pin: pin.version, default=None)
-    if newest is None or read_what_is_undone(found, found.keys, newest.version):
-        return None
-    return newest
 
 
 def _touched(found: Read) -> dict[str, int]:
     """Partitions that a foreign commit touched after their checkpoint and not after the pin, and the checkpoint's version."""
-    table, output = found.table, found.output
+    written = found.table.written_at(found.output.name, found.keys, found.pin.version)
     touched = {}
     for one in found.slices:
-        version = table.txns.get(names.data(output.name, one.key))
-        if version is not None and table.foreign_between(one, version, found.pin.version):
+        version = written.get(one.key)
+        if version is not None and found.table.foreign_between(one, version, found.pin.version):
             touched[one.key] = version
     return touched

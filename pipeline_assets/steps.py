@@ -34,12 +34,16 @@ class Read:
 
 @dataclass
 class Step:
-    """One attempt of a step. instance is None where there is no run (a value loaded by hand)."""
+    """One attempt of a step.
+
+    instance: None where there is no run (a value loaded by hand). told: for each input the pins from which the attempt is
+    to compute, at least: what the outputs that are committed were made from, and what earlier attempts were told.
+    """
 
     attempt: Attempt
     instance: DagsterInstance | None = None
     reads: dict[str, Read] = field(default_factory=dict)
-    committed_pins: dict[str, Pin] = field(default_factory=dict)
+    told: dict[str, set[Pin]] = field(default_factory=dict)
     begun: bool = False
 
     @property

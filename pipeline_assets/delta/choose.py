@@ -1,9 +1,9 @@
 """Which version of an input is read: the pure part of pinned reads."""
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from pipeline_assets.delta.decide import Name
+from pipeline_assets.delta.decide import Name, Pin
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,18 @@ def choose_state(states: Iterable[State], own: Mapping[str, frozenset[Name]], un
         if live and not reads_undone(state, state.live, undone):
             return state
     return newest
+
+
+def newest_told(table_id: str, told: Iterable[Pin], is_undone: Callable[[Pin], bool]) -> Pin | None:
+    """The pin that an attempt must read an input at; None where it may choose a state.
+
+    told: what the outputs that the step has committed already were made from, and what earlier attempts were told to read
+    instead. Of those of the same Delta table the newest, unless what it reads has been taken back.
+    """
+    for pin in sorted((pin for pin in told if pin.table_id == table_id), key=lambda pin: -pin.version):
+        if not is_undone(pin):
+            return pin
+    return None
 
 
 def reads_undone(state: State, partitions: Iterable[str], undone: Container[Name]) -> bool:

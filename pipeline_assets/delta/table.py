@@ -135,6 +135,18 @@ class Table:
                     found.append(partition)
         return found
 
+    def written_at(self, output: str, partitions: Iterable[str], version: int) -> dict[str, int]:
+        """For each partition the last version up to `version` at which a checkpoint or a restore spoke of it."""
+        entries = {key: self.txns.get(names.data(output, key), version + 1) for key in partitions}
+        found = {key: at for key, at in entries.items() if at <= version}
+        later = set(entries) - set(found)
+        for number, record in self.records(output, version) if later else ():
+            found.update(dict.fromkeys(later & record.parts.keys(), number))
+            later -= record.parts.keys()
+            if not later:
+                break
+        return found
+
     def states(self, output: str, partitions: Iterable[str], memory: Memory | None = None) -> Iterator[State]:
         """States of the partitions, newest first, for `choose_state`."""
         keys = list(partitions)

@@ -21,7 +21,7 @@ def run(
     window: tuple[str, str] | None = None,
     *,
     ok: bool = True,
-    selection: str | None = None,
+    selection: str | Sequence[str] | None = None,
     **manager: Any,
 ) -> dg.ExecuteInProcessResult:
     """Materialize assets; `window`: a range of partitions in one run."""

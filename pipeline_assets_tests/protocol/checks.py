@@ -3,15 +3,24 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from pipeline_assets_tests.protocol.world import INPUTS, STAGES, WHOLE, WHOLE_TABLES, Broken, Item, World
+from pipeline_assets_tests.protocol.world import (
+    APPENDED,
+    INPUTS,
+    REMEMBERING,
+    TABLES,
+    WHOLE,
+    WHOLE_TABLES,
+    Broken,
+    Item,
+    World,
+    outputs_of,
+)
 
 if TYPE_CHECKING:
     from pipeline_assets_tests.protocol.attempts import Trying
 
 
-def on_commit(
-    trying: "Trying", item: Item, version: int, before: Sequence[Item], *, began: int, known: bool, raised: bool
-) -> None:
+def on_commit(trying: "Trying", item: Item, before: Sequence[Item], *, began: int, known: bool) -> None:
     """What must hold of a commit at the moment it is made."""
     world, name = trying.world, item.name
     if known:
@@ -20,20 +29,21 @@ def on_commit(
         raise Broken("P3 begun before its chain was rolled back")
     if name.attempt < world.fences.get((name.output, name.chain), 0):
         raise Broken("P3 a commit below the fence")
-    if trying.order < trying.chain.fenced.get(trying.stage, 0):
+    if trying.order < trying.chain.fenced.get(name.output, 0):
         raise Broken("P3 a commit of an attempt that was given up")
     same = (name.output, name.partition, name.chain)
     if any((n.output, n.partition, n.chain) == same and n not in world.undone for n, _, _ in world.commits):
         raise Broken("P1 two commits of a chain")
-    if trying.stage != "journal":
+    if name.output not in APPENDED:
         for old in before:
             _nothing_backward(trying, item, old)
-    if not raised:
+    if not any(stage == trying.stage for stage, _ in trying.chain.raised):
         _own_data(trying, item)
+        _made_from_the_same(trying, item)
 
 
 def _nothing_backward(trying: "Trying", item: Item, old: Item) -> None:
-    if any(trying.made_from_undone(old.pins, up) for up in old.pins):
+    if old.name in trying.world.undone or any(trying.made_from_undone(old.pins, up) for up in old.pins):
         return
     older = [up for up, pin in item.pins.items() if up in old.pins and pin.version < old.pins[up].version]
     newer = [up for up, pin in item.pins.items() if up in old.pins and pin.version > old.pins[up].version]
@@ -61,6 +71,17 @@ def _own_data(trying: "Trying", item: Item) -> None:
                 raise Broken("P6 read what another chain wrote in place of its own")
 
 
+def _made_from_the_same(trying: "Trying", item: Item) -> None:
+    """Several outputs of a chain's step are made from the same inputs, unless those of one were taken back."""
+    world, name = trying.world, item.name
+    for other, _, made in world.commits:
+        if other in world.undone or (other.partition, other.chain) != (name.partition, name.chain):
+            continue
+        undone = any(trying.made_from_undone(made.pins, up) for up in made.pins)
+        if other.output in outputs_of(trying.stage) and made.pins != item.pins and not undone:
+            raise Broken("P6 two outputs of a step are made from different inputs")
+
+
 def _readable(trying: "Trying", up: str, until: int, own: Sequence[object]) -> bool:
     world = trying.world
     keys = world.keys_read(trying.stage, trying.chain, up)
@@ -74,8 +95,8 @@ def _readable(trying: "Trying", up: str, until: int, own: Sequence[object]) -> b
 
 def at_the_end(world: World) -> None:
     """P2, P7: nothing is unheard of, nothing is held."""
-    for stage in STAGES:
-        world.open(stage)
+    for table in TABLES:
+        world.open(table)
     lost = [name for name, _, _ in world.commits if name not in world.events]
     if lost:
         raise Broken(f"P2 a commit of {lost[0].output} has no event")
@@ -85,7 +106,14 @@ def at_the_end(world: World) -> None:
 
 
 def nobody_is_missing(world: World) -> None:
-    """P4: what chains that ended green wrote is in the gathered tables, or was replaced by something newer."""
+    """P4: what chains that ended green wrote is in the gathered tables, or was replaced by something newer.
+
+    And it is in the tables that remember every chain.
+    """
+    for name, _, _ in world.commits:
+        live = world.tables[name.output].live.get(name.partition, ())
+        if name.output in REMEMBERING and name not in world.undone and name not in {item.name for item in live}:
+            raise Broken(f"P4 {name.output} has lost what a chain wrote")
     made = {name: version for name, version, _ in world.commits}
     for chain in world.chains:
         if chain.status != "green":

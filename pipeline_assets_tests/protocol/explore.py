@@ -7,10 +7,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from pipeline_assets.delta import names
 from pipeline_assets.delta.decide import RULES, Rule
 from pipeline_assets_tests.protocol.checks import at_the_end, is_stale, nobody_is_missing
 from pipeline_assets_tests.protocol.runs import Rollbacks, run
-from pipeline_assets_tests.protocol.world import STAGES, WHOLE, WHOLE_TABLES, Broken, Chain, World
+from pipeline_assets_tests.protocol.world import REMEMBERING, STAGES, TABLES, WHOLE, WHOLE_TABLES, Broken, Chain, World
 
 KEYS = ("a", "b", "c")
 SELECTIONS = (*[STAGES] * 4, ("gather", "report"), ("clean", "count", "gather", "report"), ("raw", "clean"))
@@ -60,6 +61,8 @@ class Explorer:
         world = self.world
         world.clock += 1
         world.source_version += world.random.random() < 0.05
+        if world.random.random() < 0.03:
+            self.somebody_else_writes(world.random.choice(TABLES))
         dice = world.random.random()
         chain = world.random.choice(world.chains) if world.chains else None
         if dice < 0.06 and len(world.chains) < self.chains:
@@ -81,6 +84,14 @@ class Explorer:
             index = self.world.random.randrange(len(self.threads))
             if self.threads[index][1] != "zombie" or self.world.random.random() < 0.2:
                 self.step(index)
+
+    def somebody_else_writes(self, table: str) -> None:
+        """A foreign commit. Under a hold it stops the rollback for a person's word, which is no part of this."""
+        there = self.world.tables[table]
+        free = [key for key in there.live if not there.txns.get(names.hold(table, key), 0)]
+        if free:
+            there.write_of_somebody_else(self.world.random.choice(free))
+            self.world.count["foreign"] += 1
 
     def declared_failed(self, chain: Chain) -> None:
         """The run is declared failed: its process is dead, or goes on as a zombie."""
@@ -124,10 +135,10 @@ class Explorer:
                 self.start(chain, again=True)
                 self.drain()
         at_the_end(world)
-        before = {stage: dict(world.tables[stage].live) for stage in STAGES}
+        before = {name: dict(world.tables[name].live) for name in TABLES}
         self.refresh()
         nobody_is_missing(world)
-        if not world.count["rolled back"] and before != {stage: dict(world.tables[stage].live) for stage in STAGES}:
+        if not world.count["rolled back"] and before != {name: dict(world.tables[name].live) for name in TABLES}:
             raise Broken("P7 changed without a rollback")
 
     def refresh(self) -> None:
@@ -141,7 +152,7 @@ class Explorer:
             for key in (WHOLE,) if stage in WHOLE_TABLES else tuple(world.tables[stage].live):
                 live = world.tables[stage].live.get(key, ())
                 behind = stage in WHOLE_TABLES or (live and is_stale(world, live[-1]))
-                if world.count["rolled back"] and behind and stage != "journal":
+                if world.count["rolled back"] and behind and stage not in REMEMBERING:
                     world.clock += 9
                     self.start(self.new_chain([key] if key != WHOLE else ["a"], [stage]), again=False)
                     self.drain()

@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 from pipeline_assets.delta import names
 from pipeline_assets.delta.decide import Name
 from pipeline_assets_tests.protocol.attempts import Trying, committed
-from pipeline_assets_tests.protocol.world import Broken, Chain, Item, Red, World
+from pipeline_assets_tests.protocol.world import APPENDED, MERGED, Broken, Chain, Item, Red, World, outputs_of
 
 HELD, RESTORED, LIFTED = 1, 2, 3
 
 
 @dataclass
 class Entry:
-    """A partition in a rollback's plan: what is expected to be live, what is undone, what it goes back to."""
+    """A partition of a table in a rollback's plan: what is expected to be live, what is undone, what it goes back to."""
 
     stage: str
     key: str
@@ -80,43 +80,53 @@ def run(world: World, chain: Chain, threads: list[tuple[Iterator[None], str, Cha
 
 def finished(world: World, chain: Chain, stage: str) -> bool:
     keys, undone = world.keys_of(stage, chain), world.undone
-    mine = committed(world, stage, chain, keys)
-    return all(key in mine or chain.kept.get((stage, key), None) not in {None, *undone} for key in keys)
+    for output in outputs_of(stage):
+        mine = committed(world, output, chain, keys)
+        if not all(key in mine or chain.kept.get((output, key), None) not in {None, *undone} for key in keys):
+            return False
+    return True
 
 
 def make_plan(world: World, chain: Chain, number: int) -> Plan:
     entries = []
-    for stage in chain.started:
-        table = world.open(stage)
-        for key in world.keys_of(stage, chain):
-            mine = {n for n in world.events if (n.output, n.partition, n.chain) == (stage, key, chain.number)}
-            entry = Entry(stage, key, mine - world.undone)
-            live = table.live.get(key, ())
-            if live and any(item.name in entry.undone for item in live):
-                entry.expected = live[-1].name
-                entry.target = before_all(world, stage, key, entry.undone)
-            entries.append(entry)
+    for output, key in [
+        (output, key) for stage in chain.started for output in outputs_of(stage) for key in world.keys_of(stage, chain)
+    ]:
+        table = world.open(output)
+        mine = {n for n in world.events if (n.output, n.partition, n.chain) == (output, key, chain.number)}
+        entry = Entry(output, key, mine - world.undone)
+        live = table.live.get(key, ())
+        shown = live[-1:] if output in MERGED else live  # what others merged on top cannot be taken apart
+        if any(item.name in entry.undone for item in shown):
+            entry.expected = live[-1].name
+            entry.target = before_all(world, output, key, entry.undone)
+        entries.append(entry)
     chain.last = fence = max(world.clock, chain.last + 1)
     return Plan(number, chain, entries, fence, world.clock)
 
 
-def before_all(world: World, stage: str, key: str, undone: set[Name]) -> tuple[Item, ...]:
+def before_all(world: World, output: str, key: str, undone: set[Name]) -> tuple[Item, ...]:
     """The newest state that has nothing of what is, or is to be, undone; of an appended table what else is there."""
-    table = world.tables[stage]
-    if stage == "journal":
+    table = world.tables[output]
+    if output in APPENDED:
         return tuple(item for item in table.live.get(key, ()) if item.name not in undone)
+    if output in MERGED:
+        return table.live[key][:-1]
     for version in reversed(table.explained):
-        items = table.versions[version][0].get(key, ())
-        if not any(item.name in undone or item.name in world.undone for item in items):
+        shown = table.versions[version]
+        items = shown.live.get(key, ())
+        if key not in shown.foreign and not any(item.name in undone or item.name in world.undone for item in items):
             return items
     return ()
 
 
 def as_planned(world: World, plan: Plan, entry: Entry) -> bool:
-    live = world.tables[entry.stage].live.get(entry.key, ())
+    table = world.tables[entry.stage]
+    live = table.live.get(entry.key, ())
     if entry.expected is not None:
-        return bool(live) and live[-1].name == entry.expected
-    return not any(item.name.chain == plan.chain.number and item.name not in world.undone for item in live)
+        return bool(live) and live[-1].name == entry.expected and entry.key not in table.newest.foreign
+    shown = live[-1:] if entry.stage in MERGED else live
+    return not any(item.name.chain == plan.chain.number and item.name not in world.undone for item in shown)
 
 
 @dataclass

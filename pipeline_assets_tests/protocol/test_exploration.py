@@ -30,7 +30,8 @@ def test_the_schedules_do_what_they_are_for() -> None:
     seen: Counter[str] = Counter()
     for seed in range(60):
         seen += explore(seed)
-    wanted = {"Again", "Refuse", "Wait", "adopted", "kept", "planned again", "rolled back", "green", "undone"}
+    wanted = {"Again", "Refuse", "Wait", "adopted", "foreign passed over", "kept", "planned again", "rolled back"}
+    wanted |= {"green", "undone"}
     assert {name for name in wanted if seen[name] < 5} == set()
 
 
@@ -51,10 +52,13 @@ def test_each_rule_of_the_decision_is_needed(missing: Rule) -> None:
         "creation",  # where there is no table, the event log is asked for a later attempt
         "event log",  # a chain's checkpoint counts also where another's data is live
         "fence",  # a retry gives up the attempts before it
+        "foreign",  # a partition that somebody else wrote to is read where its own checkpoint put it
         "hold",  # a rollback holds all before it restores anything
         "one more",  # an attempt's number is above those of all before it, whatever the clocks say
         "own",  # a run reads what it wrote itself
+        "several",  # several outputs of a step are made from the same
         "stale",  # data made from something undone has no claim
+        "told",  # what an attempt is told to read is more than what its committed outputs read
         "undone state",  # a state that holds something undone is not read
     ],
 )

@@ -16,13 +16,21 @@ INPUTS: Mapping[str, tuple[str, ...]] = {
     "clean": ("raw", "source"),
     "count": ("raw",),
     "journal": ("raw",),
+    "ledger": ("clean", "journal"),
+    "pair": ("raw", "count"),
     "gather": ("clean", "count"),
     "report": ("gather",),
 }
 """What each stage reads: `raw` the outside world, `clean` a source table as well, `gather` all keys of two stages."""
 STAGES = tuple(INPUTS)
+OUTPUTS: Mapping[str, tuple[str, ...]] = {"pair": ("pair", "twin")}
+"""The stages that write several tables; all others write the one of their name."""
+TABLES = tuple(name for stage in STAGES for name in OUTPUTS.get(stage, (stage,)))
 WHOLE_TABLES = frozenset({"gather", "report"})
 APPENDED = frozenset({"journal"})
+MERGED = frozenset({"ledger"})
+REMEMBERING = APPENDED | MERGED
+"""Tables that hold the data of many chains, and remember each."""
 
 
 class Broken(AssertionError):
@@ -45,13 +53,25 @@ class Item:
 Live = Mapping[str, tuple[Item, ...]]
 
 
+@dataclass(frozen=True)
+class Version:
+    """What a table shows. foreign: partitions with rows of somebody else's on top of what is live."""
+
+    live: Live
+    txns: Mapping[str, int]
+    foreign: frozenset[str] = frozenset()
+
+
+NOTHING = Version({}, {})
+
+
 @dataclass
 class Table:
     """A table that may not be there yet (no version)."""
 
     name: str
     id: str = ""
-    versions: list[tuple[Live, Mapping[str, int]]] = field(default_factory=list)
+    versions: list[Version] = field(default_factory=list)
     explained: list[int] = field(default_factory=list)
     undone: set[Name] = field(default_factory=set)
 
@@ -60,30 +80,39 @@ class Table:
         return len(self.versions) - 1
 
     @property
+    def newest(self) -> Version:
+        return self.versions[-1] if self.versions else NOTHING
+
+    @property
     def live(self) -> Live:
-        return self.versions[-1][0] if self.versions else {}
+        return self.newest.live
 
     @property
     def txns(self) -> Mapping[str, int]:
-        return self.versions[-1][1] if self.versions else {}
+        return self.newest.txns
 
     def commit(self, expected: int, data: Mapping[str, tuple[Item, ...]], txns: Mapping[str, int]) -> int | None:
         """The next version; None where another was faster. Creation is a commit like others."""
         if expected != self.version:
             return None
-        self.versions.append(({**self.live, **data}, {**self.txns, **txns}))
+        foreign = self.newest.foreign - set(data)
+        self.versions.append(Version({**self.live, **data}, {**self.txns, **txns}, foreign))
         if data:
             self.explained.append(self.version)
         return self.version
 
+    def write_of_somebody_else(self, key: str) -> None:
+        """A foreign commit: rows that nobody explains, in a partition that is not held."""
+        self.versions.append(Version(self.live, self.txns, self.newest.foreign | {key}))
+
     def states(self, keys: Sequence[str]) -> Iterator[State]:
         """What checkpoints and restores made live, newest first."""
         for version in reversed(self.explained):
-            live = self.versions[version][0]
+            live = self.versions[version].live
             yield State(version, {key: frozenset(item.name for item in live.get(key, ())) for key in keys})
 
     def items_at(self, version: int, keys: Iterable[str]) -> list[Item]:
-        live = self.versions[version][0]
+        live = self.versions[version].live
         return [item for key in keys for item in live.get(key, ())]
 
 
@@ -91,7 +120,8 @@ class Table:
 class Chain:
     """A run chain: which keys it makes of which stages, and how far it is.
 
-    attempts: how many have begun at each stage. fenced: which of them has given up those before it.
+    raised: for stage and input the pins from which it was told to compute again. attempts: how many have begun at each
+    stage. fenced: which of them has given up those before it, by table.
     """
 
     run_id: str
@@ -104,6 +134,7 @@ class Chain:
     started: list[str] = field(default_factory=list)
     kept: dict[tuple[str, str], Name] = field(default_factory=dict)
     source: int | None = None
+    raised: dict[tuple[str, str], set[Pin]] = field(default_factory=dict)
     attempts: dict[str, int] = field(default_factory=dict)
     fenced: dict[str, int] = field(default_factory=dict)
 
@@ -128,7 +159,7 @@ class World:
     held: dict[tuple[str, int], int] = field(default_factory=dict)
     chains: list[Chain] = field(default_factory=list)
     count: Counter[str] = field(default_factory=Counter)
-    tables: dict[str, Table] = field(default_factory=lambda: {stage: Table(stage, f"id-{stage}") for stage in STAGES})
+    tables: dict[str, Table] = field(default_factory=lambda: {name: Table(name, f"id-{name}") for name in TABLES})
 
     @property
     def undone(self) -> set[Name]:
@@ -160,5 +191,12 @@ class World:
         return chain.last
 
 
-def mode_of(stage: str) -> Mode:
-    return Mode.APPEND if stage in APPENDED else Mode.OVERWRITE
+def mode_of(table: str) -> Mode:
+    if table in APPENDED:
+        return Mode.APPEND
+    return Mode.MERGE if table in MERGED else Mode.OVERWRITE
+
+
+def outputs_of(stage: str) -> tuple[str, ...]:
+    """The tables that a stage writes."""
+    return OUTPUTS.get(stage, (stage,))

@@ -73,6 +73,7 @@ def test_what_tidies_up_is_not_foreign(
     assert adopt(instance, repository, "story/orders").partitions == []
 
 
+BY_DAY: dict[str, Any] = {"metadata": {"partition_expr": "day"}}
 SOURCE = dg.AssetSpec(dg.AssetKey(["story", "source"]))
 
 
@@ -138,6 +139,38 @@ def test_a_stage_s_table_that_was_dropped_is_made_anew_with_what_follows(
     for stage in story.STAGES:
         same_rows(tables.child("story", stage), never_failed.child(stage))
     assert version(tables.child("story", "report")) == 3
+
+
+def test_a_run_reads_its_own_day_without_what_somebody_put_there_also_after_newer_runs(
+    instance: dg.DagsterInstance, tables: Location, tmp_path: Path
+) -> None:
+    """Foreign rows in its day, then another day, then its day again: its own state is one with foreign rows in it."""
+    broken, day = tmp_path / "broken", tables.child("story", "day_")
+
+    @dg.asset(key_prefix="story", partitions_def=dg.StaticPartitionsDefinition(["a", "b"]), **BY_DAY)
+    def day_(context: dg.AssetExecutionContext) -> pl.DataFrame:
+        return pl.DataFrame({"day": [context.partition_key], "by": [context.run.run_id]})
+
+    @dg.asset(key_prefix="story", partitions_def=dg.StaticPartitionsDefinition(["a", "b"]), **BY_DAY)
+    def copied(day_: pl.LazyFrame) -> pl.LazyFrame:
+        if broken.exists():
+            raise story.Broken
+        return day_
+
+    resources = {"io_manager": io_manager()}
+    days = dg.define_asset_job("days", selection=dg.AssetSelection.all())
+    job = dg.Definitions(
+        [day_, copied], jobs=[days], resources=resources, executor=dg.in_process_executor
+    ).resolve_job_def("days")
+    broken.touch()
+    mine = job.execute_in_process(instance=instance, partition_key="a", raise_on_error=False)
+    write_deltalake(day.uri, pl.DataFrame({"day": ["a"], "by": ["somebody"]}).to_arrow(), mode="append")
+    for key in ("b", "a"):
+        chosen = {"instance": instance, "resources": resources, "selection": [day_]}
+        assert dg.materialize([day_, copied], partition_key=key, **chosen).success
+    broken.unlink()
+    assert resume(instance, mine.run_id, job).success
+    assert pl.read_delta(tables.child("story", "copied").uri)["by"].to_list() == [mine.run_id]
 
 
 def test_an_empty_instance_over_existing_tables_reads_them_as_ours(
