@@ -1,36 +1,39 @@
-"""A frame's columns beside those of its table: which differences are cast, added, or refused."""
+"""The columns of an output beside those of its table, by what the output's metadata allows."""
 
 import polars as pl
 
 from pipeline_assets.delta.decide import Mode
+from pipeline_assets.delta.schema import Conformed, check_partition_columns, conform, delta_schema
 from pipeline_assets.delta.table import Table
-from pipeline_assets.delta.types import Conformed, check_partition_columns, conform, delta_schema, gate
+from pipeline_assets.delta.types import gate
 from pipeline_assets.errors import ConfigurationError
+from pipeline_assets.merge_config import SchemaMode
 from pipeline_assets.outputs import Output
 from pipeline_assets.proposals import names_its_columns
 
 
 def conformed(output: Output, table: Table | None, frame: pl.LazyFrame) -> Conformed:
     """A frame as its table takes it. Raises SchemaError, ConfigurationError."""
-    frame = gate(frame, frame.collect_schema())
+    columns = frame.collect_schema()
+    if not columns:
+        raise ConfigurationError(f"{output.name} returned a frame without columns. Nothing was written.")
+    check_partition_columns(columns, output.columns)
+    frame = gate(frame, columns, table.schema if table is not None else None)
     if table is None:
-        schema = frame.collect_schema()
-        check_partition_columns(schema, output.columns)
-        return Conformed(frame, delta_schema(schema), False)
+        return Conformed(frame, delta_schema(frame.collect_schema()), False)
     _refuse_other_partitioning(output, table)
     if output.mode is Mode.MERGE and names_its_columns(output):
         return Conformed(frame, table.schema, False)
     allow = output.schema_mode
-    found = conform(frame, table.schema, allow.value if allow is not None else "never")
-    if not found.changed or (output.mode is Mode.OVERWRITE and not table.partition_columns):
-        return found
-    if found.removed or found.retyped:
-        raise ConfigurationError(
-            f"{output.name} changes columns ({', '.join([*found.removed, *found.retyped])}) of a table whose other rows, "
-            f"which this {output.mode.value} leaves, would not fit any more. Nothing was written; columns may be added, "
-            "all else needs a new table."
-        )
-    return conform(frame, table.schema, "merge")
+    if allow is None and output.asset_key is None and table.newest_owner() != output.name:
+        allow = SchemaMode.overwrite  # another op's value, which is replaced as a whole
+    return conform(
+        frame,
+        table.schema,
+        allow.value if allow is not None else "never",
+        output=output.name,
+        replaces_all=output.mode is Mode.OVERWRITE and not table.partition_columns,
+    )
 
 
 def _refuse_other_partitioning(output: Output, table: Table) -> None:

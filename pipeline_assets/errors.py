@@ -8,7 +8,9 @@
     │   ├── DamagedTable
     │   ├── UnsupportedTable
     │   ├── ForeignData
+    │   ├── NotMaterialized
     │   ├── NotNew
+    │   ├── Taken                   the table holds another asset's data
     │   ├── PartitionRefused
     │   │   ├── RowsOutside
     │   │   ├── EmptyFrame
@@ -21,6 +23,7 @@
     │   │   └── ValueLost
     │   ├── UnsupportedValue        io_manager.py
     │   ├── DamagedSource           stages/source.py
+    │   ├── MergeRefused            delta/merge.py
     │   ├── NotRestorable           delta/restore.py
     │   ├── NotResumable            recovery/resume.py
     │   └── NotAdopted              recovery/adopt.py
@@ -92,6 +95,18 @@ class ForeignData(PermanentError):
         )
 
 
+class NotMaterialized(PermanentError):
+    """An input that nobody has written yet."""
+
+    def __init__(self, *, output: str, partitions: Sequence[str], table: str) -> None:
+        self.output, self.partitions = output, tuple(partitions)
+        what = "" if list(partitions) == ["*"] else f" {_some(partitions)}"
+        super().__init__(
+            f"{output}{what} has not been materialized yet, so there is nothing to read in {table}. Nothing was written; "
+            f"`dagster asset materialize --select {output}` makes it."
+        )
+
+
 class PartitionRefused(PermanentError):
     """Rows that do not belong to, or are missing from, the partition that is written."""
 
@@ -137,6 +152,18 @@ class NotNew(PermanentError):
         super().__init__(
             f"{output} is written with mode 'error', and the table {table} exists. Nothing was written; "
             "choose another mode, or remove the table."
+        )
+
+
+class Taken(PermanentError):
+    """Two assets, or an asset and an op, whose data lies in one table, where each would replace the other's."""
+
+    def __init__(self, *, output: str, owner: str, table: str) -> None:
+        self.output, self.owner = output, owner
+        super().__init__(
+            f"{output} was not written: its table {table} holds the data of {owner}. Nothing was changed; give one of them "
+            f"another folder with the metadata 'schema'. Where {output} takes the place of {owner}, say "
+            f"`pipeline-assets adopt {output}`."
         )
 
 

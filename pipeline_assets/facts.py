@@ -1,6 +1,7 @@
 """What the decision needs to know of one output, from the table's log, the event log and the run's status."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -11,6 +12,7 @@ from pipeline_assets.delta import decide as rules
 from pipeline_assets.delta import names
 from pipeline_assets.delta.decide import Facts, Mode, Pins, Rival
 from pipeline_assets.delta.record import Part
+from pipeline_assets.delta.states import made_by
 from pipeline_assets.delta.table import Live, Table
 from pipeline_assets.errors import FactsUnreachable, ForeignData
 from pipeline_assets.outputs import Output
@@ -32,8 +34,15 @@ def look(step: Step, output: Output, keys: Sequence[str], table: Table | None, *
 
     asking_run: whether the attempt is still wanted, too, without which nothing may be committed.
     """
-    try:
+    with answered(output, keys):
         return _look(step, output, keys, table, _why_stopped(step, table) if asking_run else None)
+
+
+@contextmanager
+def answered(output: Output, keys: Sequence[str]) -> Iterator[None]:
+    """Dagster's storage is asked: raises FactsUnreachable where it does not answer."""
+    try:
+        yield
     except (SQLAlchemyError, ConnectionError) as error:
         raise FactsUnreachable(output=output.name, partition=keys[0], why=str(error).splitlines()[0]) from error
 
@@ -105,7 +114,13 @@ def committed_by_chain(step: Step, output: Output, keys: Sequence[str], table: T
         if version is not None and part is not None:
             note(key, version, part)
     unsure = [key for key in keys if key not in found]
-    if unsure and step.attempt.again and step.instance is not None and output.asset_key is not None:
+    if unsure and step.attempt.again and output.asset_key is None:
+        for key, (version, _) in made_by(table, output.name, unsure, chain.first).items():
+            record = table.record_at(version)
+            part = record.parts.get(key) if record is not None else None
+            if part is not None:
+                note(key, version, part)
+    elif unsure and step.attempt.again and step.instance is not None and output.asset_key is not None:
         told = checkpoints.of_chain(step.instance, chain, output.asset_key, unsure, table.id)
         for key, committed in told.items():
             for one in committed:
@@ -129,7 +144,8 @@ def _failed_check(step: Step, output: Output) -> int:
 
 
 def _rivals(step: Step, output: Output, key: str, table: Table, live: Live | None) -> list[Rival]:
-    if output.mode is Mode.APPEND or live is None or live.part is None:
+    """Whose data would be replaced. An op's output is a value of its run, which those of other runs do not outdo."""
+    if output.asset_key is None or output.mode is Mode.APPEND or live is None or live.part is None:
         return []
     if output.mode is Mode.MERGE:
         return _merges(step, output, key, table)

@@ -2,17 +2,23 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
-from dagster import DagsterInstance
+from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
 
 from pipeline_assets import checkpoints
 from pipeline_assets.delta.decide import Mode
-from pipeline_assets.delta.record import Part
+from pipeline_assets.delta.names import data
+from pipeline_assets.delta.record import MAKES_DATA, Part
 from pipeline_assets.delta.scan import count_rows
 from pipeline_assets.delta.table import Live, Table
 from pipeline_assets.outputs import Output
+from pipeline_assets.processes import is_gone
 from pipeline_assets.slices import slices_among
+
+RECENT = 10
+"""How many commits whoever opens a table looks back."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,37 @@ def hear(instance: DagsterInstance | None, output: Output, table: Table, live: M
         said = said_of(output, table, describe, key, Outcome(versions[key], part, checkpoints.ADOPTED))
         checkpoints.record_event(instance, output.asset_key, key, said)
     return sorted(missing)
+
+
+def hear_recent(instance: DagsterInstance | None, output: Output, table: Table, own_run: str) -> list[str]:
+    """The same for the newest commits of other runs that are over without success, or that this instance does not know.
+
+    A run that succeeded has sent its events, one that is at work is about to; whatever else died did so at one of the
+    newest commits when it was the newest, and whoever opens the table next looks at those.
+    """
+    if instance is None or output.asset_key is None:
+        return []
+    suspects: dict[str, Live] = {}
+    for commit in islice(table.log.back_from(table.version), RECENT):
+        record = commit.record
+        if record is None or record.kind not in MAKES_DATA or record.output != output.name or not table.made(record):
+            continue
+        for key, part in record.parts.items():
+            if part is not None and part.run != own_run and table.txns.get(data(output.name, key)) == commit.version:
+                suspects[key] = Live(commit.version, part)
+    quiet = _silent(instance, {one.part.run for one in suspects.values() if one.part is not None})
+    return hear(
+        instance, output, table, {key: one for key, one in suspects.items() if one.part and one.part.run in quiet}
+    )
+
+
+def _silent(instance: DagsterInstance, runs: set[str]) -> set[str]:
+    """Of some runs those that send no events any more, and may not have sent all."""
+    if not runs:
+        return set()
+    done = set(instance.get_run_ids(RunsFilter(run_ids=sorted(runs), statuses=[DagsterRunStatus.SUCCESS])))
+    known = {run: instance.get_run_by_id(run) for run in runs - done}
+    return {name for name, run in known.items() if run is None or run.is_finished or is_gone(instance, run)}
 
 
 def said_of(

@@ -1,6 +1,6 @@
 """Dagster's side of reading and writing: `DeltaCheckpointIOManager`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, get_args, get_origin
 
 import dagster as dg
@@ -13,10 +13,12 @@ from pydantic import Field
 
 from pipeline_assets import faults, pins
 from pipeline_assets.beginning import begin
+from pipeline_assets.delta.files import ParquetOptions
 from pipeline_assets.delta.location import Location
 from pipeline_assets.delta.probe import refuse_without_conditional_put
-from pipeline_assets.delta.types import from_lazy, to_lazy
-from pipeline_assets.errors import ForeignData, PermanentError
+from pipeline_assets.delta.table import open_table
+from pipeline_assets.delta.values import from_lazy, to_lazy
+from pipeline_assets.errors import NotMaterialized, PermanentError
 from pipeline_assets.events import report
 from pipeline_assets.merge_config import MergeConfig, SchemaMode, WriteMode
 from pipeline_assets.outputs import Output, Settings, of_input, of_output, partition_keys
@@ -36,7 +38,7 @@ class UnsupportedValue(PermanentError, CheckError):
     def __init__(self, type_: Any) -> None:
         known = ", ".join(str(one) for one in TYPES)
         super().__init__(
-            f"DeltaCheckpointIOManager, just as DeltaLakeIOManager does not have a handler for type '{type_}', has none. "
+            f"This drop-in for DeltaLakeIOManager does not have a handler for type '{type_}'. "
             f"Has handlers for types '{known}'. Nothing was written or read; annotate one of them."
         )
 
@@ -74,7 +76,8 @@ class DeltaCheckpointIOManager(dg.ConfigurableIOManagerFactory["CheckpointIOMana
     schema_: str | None = Field(default=None, alias="schema", description="The folder of all tables.")
     custom_metadata: dict[str, str] | None = Field(default=None, description="Added to each commit.")
     writer_properties: dict[str, str] | None = Field(
-        default=None, description="`compression` (zstd, snappy, lz4, uncompressed) and `compression_level`."
+        default=None,
+        description="`compression`, `compression_level`, `max_row_group_size` and `data_page_size_limit` of data files.",
     )
     writer_engine: str | None = Field(default=None, description="Accepted for dagster-deltalake's sake; no effect.")
     commit_timeout: float = Field(
@@ -82,9 +85,14 @@ class DeltaCheckpointIOManager(dg.ConfigurableIOManagerFactory["CheckpointIOMana
         description="Seconds for which a commit is tried, and a rollback at work is waited for.",
     )
 
+    @staticmethod
+    def default_load_type() -> type:
+        """What an input without annotation is loaded as; a subclass may say otherwise, as with dagster-deltalake."""
+        return pl.LazyFrame
+
     def create_io_manager(self, context: Any) -> "CheckpointIOManager":  # noqa: ARG002  Dagster's signature
         """The IO manager of one process."""
-        return CheckpointIOManager(self.settings())
+        return CheckpointIOManager(self.settings(), self.default_load_type())
 
     def settings(self) -> Settings:
         """The configuration without Dagster's clothes. Raises ConfigurationError."""
@@ -100,7 +108,7 @@ class DeltaCheckpointIOManager(dg.ConfigurableIOManagerFactory["CheckpointIOMana
             merge=self.merge_config,
             table_config=dict(self.table_config or {}),
             custom_metadata=dict(self.custom_metadata or {}),
-            writer=dict(self.writer_properties or {}),
+            parquet=ParquetOptions.of(self.writer_properties or {}),
             commit_seconds=self.commit_timeout,
         )
 
@@ -114,24 +122,25 @@ def _spelled(config: dg.Config) -> dict[str, str]:
 class CheckpointIOManager(dg.IOManager):
     """What `DeltaCheckpointIOManager` makes for a run."""
 
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
+    def __init__(self, settings: Settings, default_load_type: type) -> None:
+        self.settings, self.default_load_type = settings, default_load_type
 
     def load_input(self, context: InputContext) -> Any:
-        """The rows of an input at its pinned version. Raises ForeignData, DamagedTable, UnsupportedTable."""
-        wants, by_partition = load_type(context)
+        """The rows of an input at its pinned version. Raises NotMaterialized, ForeignData, DamagedTable, UnsupportedTable."""
+        wants, by_partition = load_type(context, self.default_load_type)
         output = of_input(context, self.settings)
         refuse_without_conditional_put(self.settings.root)
         step = self._begun(context)
         keys = partition_keys(context)
-        if not keys:
-            empty = from_lazy(declared_empty(output), wants)
-            return {} if by_partition else empty
+        if not keys or (open_table(output.location) is None and _writes_itself(context, output, keys)):
+            return {} if by_partition else from_lazy(declared_empty(output), wants)
         found = read(step, output, keys, _source_run(context))
         absent = missing(found)
         present = [key for key in keys if key not in set(absent)]
+        if not present and _writes_itself(context, output, keys):
+            return {} if by_partition else from_lazy(declared_empty(output), wants)
         if not present:
-            raise ForeignData(table=output.location.uri, why=f"nothing has materialized {output.name} {keys[:3]} yet")
+            raise NotMaterialized(output=output.name, partitions=keys, table=output.location.uri)
         if absent:
             context.log.info("%s: %s of %s partitions are there and are read.", output.name, len(present), len(keys))
         self._told(context, step, output)
@@ -166,9 +175,10 @@ class CheckpointIOManager(dg.IOManager):
         outputs = []
         if step.attempt.again:
             for handle in _outputs_of(step_context):
-                if step_context.get_io_manager(handle) is self:
+                manager = step_context.get_io_manager(handle)
+                if isinstance(manager, CheckpointIOManager):  # this one, or another that writes for the same step
                     of_step = step_context.get_output_context(handle)
-                    outputs.append((of_output(of_step, self.settings), partition_keys(of_step)))
+                    outputs.append((of_output(of_step, manager.settings), partition_keys(of_step)))
         begin(step, outputs)
         if faults.is_set() and step_context is not None:
             for handle in _outputs_of(step_context):
@@ -183,8 +193,10 @@ class CheckpointIOManager(dg.IOManager):
         context.log.debug("%s is read at version %s.", output.name, pin.version)
 
 
-def load_type(context: InputContext) -> tuple[Any, bool]:
-    """The type that an input asks for, and whether it wants a dict of partitions. Raises UnsupportedValue.
+def load_type(context: InputContext, default: type) -> tuple[Any, bool]:
+    """The type that an input asks for, else the default, and whether it wants a dict of partitions.
+
+    Raises UnsupportedValue.
 
     Of a list, as a fan-in asks for, Dagster loads each item by itself.
     """
@@ -193,10 +205,20 @@ def load_type(context: InputContext) -> tuple[Any, bool]:
     by_partition = origin in (dict, Mapping) and bool(arguments)
     wants = arguments[-1] if by_partition or (origin is list and arguments) else asked
     if wants is Any:
-        wants = pl.LazyFrame
+        wants = default
     if not (isinstance(wants, type) and issubclass(wants, TYPES)):
         raise UnsupportedValue(wants)
     return wants, by_partition
+
+
+def _writes_itself(context: InputContext, output: Output, keys: Sequence[str]) -> bool:
+    """Whether the step that reads these partitions is the one that writes them: a range with its own beginning in it."""
+    step_context = _step_context(context)
+    for handle in _outputs_of(step_context) if step_context is not None else ():
+        written = step_context.get_output_context(handle)
+        if written.has_asset_key and written.asset_key == output.asset_key:
+            return set(keys) <= set(partition_keys(written))
+    return False
 
 
 def _retry(context: OutputContext, step: Step, again: ComputeAgain) -> None:

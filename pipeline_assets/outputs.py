@@ -4,9 +4,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from dagster import AssetKey, InputContext, OutputContext, PartitionsDefinition
+from dagster import (
+    AssetKey,
+    DagsterInstance,
+    DagsterInvariantViolationError,
+    InputContext,
+    OutputContext,
+    PartitionsDefinition,
+)
 
+from pipeline_assets.delta.commit import RESERVED
 from pipeline_assets.delta.decide import Mode
+from pipeline_assets.delta.files import ParquetOptions
 from pipeline_assets.delta.location import Location
 from pipeline_assets.delta.names import WHOLE
 from pipeline_assets.errors import ConfigurationError
@@ -27,7 +36,7 @@ class Settings:
     merge: MergeConfig | None = None
     table_config: Mapping[str, str | None] = field(default_factory=dict)
     custom_metadata: Mapping[str, Any] = field(default_factory=dict)
-    writer: Mapping[str, Any] = field(default_factory=dict)
+    parquet: ParquetOptions = field(default_factory=ParquetOptions)
     commit_seconds: float = 300.0
     """How long a commit is tried, and a rollback at work waited for."""
 
@@ -77,7 +86,7 @@ class Output:
         config = self.settings.merge
         own = self.metadata.get("merge_config")
         if own is not None:
-            config = own if isinstance(own, MergeConfig) else MergeConfig(**own)
+            config = own if isinstance(own, MergeConfig) else self._merge_config(own)
         predicate = self.metadata.get("merge_predicate")
         if config is not None and predicate is not None:
             config = config.model_copy(update={"predicate": predicate})
@@ -88,10 +97,26 @@ class Output:
             )
         return config
 
+    def _merge_config(self, own: Any) -> MergeConfig:
+        try:
+            return MergeConfig(**own)
+        except (TypeError, ValueError) as error:
+            why = " ".join(str(error).split())
+            raise ConfigurationError(
+                f"{self.name} has a merge_config in its metadata that is none: {why}. Nothing was written."
+            ) from error
+
     @property
     def custom_metadata(self) -> Mapping[str, Any]:
-        """The user's own commit metadata."""
-        return dict(self.metadata.get("custom_metadata") or self.settings.custom_metadata)
+        """The user's own commit metadata. Raises ConfigurationError."""
+        found = dict(self.metadata.get("custom_metadata") or self.settings.custom_metadata)
+        taken = sorted(RESERVED & found.keys())
+        if taken:
+            raise ConfigurationError(
+                f"{self.name} has custom_metadata {', '.join(taken)}, which the commit needs for itself. Nothing was "
+                "written; choose another name."
+            )
+        return found
 
     @property
     def columns(self) -> list[str]:
@@ -104,8 +129,14 @@ class Output:
 
 
 def of_output(context: OutputContext, settings: Settings) -> Output:
-    """The output that a step hands to its IO manager."""
-    definition = context.asset_partitions_def if context.has_asset_key and context.has_asset_partitions else None
+    """The output that a step hands to its IO manager. Raises ConfigurationError for a partition that nobody named."""
+    definition = _partitions_def(context)
+    if definition is not None and not context.has_asset_partitions:
+        raise ConfigurationError(
+            f"{context.asset_key.to_user_string()} has partitions, but its run has no partition key, so it is not known "
+            "which of its rows are to be replaced. Nothing was written; materialize a partition "
+            "(`--partition KEY`, or `partition_key=` in Python)."
+        )
     return _output(context, settings, definition)
 
 
@@ -117,8 +148,7 @@ def of_input(context: InputContext, settings: Settings) -> Output:
             f"Input {context.name!r} has no upstream output or asset, so there is no table to read. "
             "Nothing was read; give it an asset, or another input manager."
         )
-    definition = context.asset_partitions_def if context.has_asset_key and context.has_asset_partitions else None
-    return _output(upstream, settings, definition, context.asset_key if context.has_asset_key else None)
+    return _output(upstream, settings, _partitions_def(context), context.asset_key if context.has_asset_key else None)
 
 
 def of_asset(
@@ -129,15 +159,35 @@ def of_asset(
 ) -> Output:
     """The output of an asset, outside of any step."""
     schema, table = table_of(asset_key, metadata, settings.schema)
-    location = settings.root.child(schema, table)
+    location = settings.root.child(*schema.split("/"), table)
     return Output(asset_key.to_user_string(), asset_key, location, f"{schema}.{table}", metadata, definition, settings)
 
 
 def partition_keys(context: OutputContext | InputContext) -> list[str]:
-    """The partition keys that a step writes or reads; one that is none where there are no partitions."""
-    if not (context.has_asset_key and context.has_asset_partitions):
+    """The partition keys that a step writes or reads; one that is none where there are no partitions.
+
+    A value that is loaded by hand without a key is that of all partitions.
+    """
+    definition = _partitions_def(context)
+    if definition is None:
         return [WHOLE]
-    return list(context.asset_partition_keys)
+    if context.has_asset_partitions:
+        return list(context.asset_partition_keys)
+    return list(definition.get_partition_keys(dynamic_partitions_store=_instance(context)))
+
+
+def _partitions_def(context: OutputContext | InputContext) -> PartitionsDefinition[Any] | None:
+    """How the asset is partitioned, also in a run without a partition key."""
+    if not context.has_asset_key:
+        return None
+    try:
+        return context.asset_partitions_def
+    except DagsterInvariantViolationError:  # Dagster's way to say that there are none
+        return None
+
+
+def _instance(context: OutputContext | InputContext) -> DagsterInstance | None:
+    return context.instance if isinstance(context, InputContext) else context.step_context.instance
 
 
 def table_of(asset_key: AssetKey, metadata: Mapping[str, Any], schema: str | None) -> tuple[str, str]:
@@ -163,8 +213,13 @@ def _output(
     name = f"{context.step_key}.{context.name}"
     if context.mapping_key:
         table, name = f"{table}.{context.mapping_key}", f"{name}[{context.mapping_key}]"
-    location = settings.root.child(schema, table)
+    location = settings.root.child(*schema.split("/"), table)
     return Output(name, None, location, f"{schema}.{table}", metadata, definition, settings)
+
+
+def is_of_op(name: str) -> bool:
+    """Whether an output's name is that of an op, which has a dot between its step and its name."""
+    return "." in name
 
 
 def _choice(choices: Any, found: Any, what: str, name: str) -> Any:

@@ -88,11 +88,11 @@ def write(
     return replace(proposal, actions=[*adds, *map(remove_of, table.paths(slices))])
 
 
-def merged(step: Step, output: Output, table: Table, keys: Sequence[str], rows: int) -> Proposal:
-    """The next version of a table, by a merge of so many rows."""
-    parts = {key: part_of(step, output, rows, key, table) for key in keys}
+def merged(step: Step, output: Output, table: Table, rows: Mapping[str, int]) -> Proposal:
+    """The next version of a table, by a merge of so many rows into each partition."""
+    parts = {key: part_of(step, output, count, key, table) for key, count in rows.items()}
     record = Record("write", output.name, table.id, parts, Mode.MERGE)
-    return Proposal(record, txns=entries(step, output, keys, table.version + 1), custom=output.custom_metadata)
+    return Proposal(record, txns=entries(step, output, list(rows), table.version + 1), custom=output.custom_metadata)
 
 
 def merge_of(output: Output, source: pl.DataFrame, slices: Sequence[Slice]) -> Merge:
@@ -135,7 +135,7 @@ def _rows(files: Sequence[DataFile]) -> int:
 
 def _notes(step: Step, output: Output, key: str, table: Table | None, one: Slice | None) -> dict[str, Any]:
     notes: dict[str, Any] = {}
-    ignored = {name: dict(read.kept_at) for name, read in step.reads.items() if read.kept_at}
+    ignored = {name: dict(read.ignored) for name, read in step.reads.items() if read.ignored}
     if ignored:
         notes[FOREIGN_IGNORED] = ignored
     if output.mode is Mode.MERGE:

@@ -8,25 +8,27 @@ from pipeline_assets import checkpoints, pins
 from pipeline_assets.chains import Chain, chain_of
 from pipeline_assets.delta import names
 from pipeline_assets.delta.choose import choose_state, newest_told, reads_undone
-from pipeline_assets.delta.decide import Name, Pin
+from pipeline_assets.delta.decide import Mode, Name, Pin
 from pipeline_assets.delta.record import Part
 from pipeline_assets.delta.scan import empty, scan
+from pipeline_assets.delta.states import made_by, states, states_at, written_at
 from pipeline_assets.delta.table import Memory, Table, open_table
 from pipeline_assets.delta.types import polars_type
-from pipeline_assets.errors import ForeignData
+from pipeline_assets.errors import ConfigurationError, ForeignData, NotMaterialized
+from pipeline_assets.merge_config import WriteMode
 from pipeline_assets.outputs import Output
 from pipeline_assets.slices import slices_among
 from pipeline_assets.steps import Read, Step
 
 
 def read(step: Step, output: Output, keys: Sequence[str], source_run: str | None = None) -> Read:
-    """Pin an input. Raises ForeignData, DamagedTable.
+    """Pin an input. Raises NotMaterialized, ForeignData, DamagedTable.
 
     source_run: for an op's output the run that made it.
     """
     table = open_table(output.location)
     if table is None:
-        raise ForeignData(table=output.location.uri, why="there is no such table; materialize it first")
+        raise NotMaterialized(output=output.name, partitions=keys, table=output.location.uri)
     found = Read(
         output,
         table,
@@ -37,7 +39,8 @@ def read(step: Step, output: Output, keys: Sequence[str], source_run: str | None
         found.pin = _source_pin(step, output, table)
     else:
         found.pin = _explained_pin(step, found, source_run)
-        found.kept_at = _touched(found)
+        found.ignored = _touched(found, table.version)
+        found.kept_at = _touched(found, found.pin.version) if found.ignored else {}
     step.reads[output.name] = found
     return found
 
@@ -56,18 +59,24 @@ def frame_of(found: Read, only: Iterable[str] | None = None, columns: Sequence[s
 
 
 def missing(found: Read) -> list[str]:
-    """Partitions that are read and of which no checkpoint speaks; one that holds foreign data is refused."""
-    if not found.table.is_ours:
+    """Partitions that are read and are not there. Raises ForeignData for one that holds what nobody explains.
+
+    What was in somebody else's table before our first commit to it is there: it is read as it was then.
+    """
+    table = found.table
+    if not table.is_ours:
         return []
-    written = set(found.table.written_partitions(found.output.name))
+    written = set(table.written_partitions(found.output.name))
     absent = [one for one in found.slices if one.key not in written]
-    if absent and found.table.paths(absent):
-        key = next(one.key for one in absent if found.table.paths([one]))
+    if not absent or not table.paths(absent):
+        return [one.key for one in absent]
+    holding = {one.key for one in absent if table.paths([one])}
+    if table.base is None:
         raise ForeignData(
             table=found.output.location.uri,
-            why=f"partition {key} holds data that no checkpoint of {found.output.name} explains",
+            why=f"partition {min(holding)} holds data that no checkpoint of {found.output.name} explains",
         )
-    return [one.key for one in absent]
+    return [one.key for one in absent if one.key not in holding]
 
 
 def read_what_is_undone(found: Read, keys: Iterable[str], version: int) -> bool:
@@ -76,7 +85,7 @@ def read_what_is_undone(found: Read, keys: Iterable[str], version: int) -> bool:
     undone = found.table.undone()
     if not undone:
         return False
-    state = next(iter(found.table.states_at(found.output.name, keys, version)), None)
+    state = next(iter(states_at(found.table, found.output.name, keys, version)), None)
     return state is not None and reads_undone(state, keys, undone)
 
 
@@ -84,14 +93,20 @@ def declared_empty(output: Output) -> pl.LazyFrame:
     """No rows: for a stage that reads its own history, and for whom there is none yet.
 
     Its columns are those of the table, else those of the asset's metadata `dagster/column_schema`, whose types may be
-    Delta's (`long`, `date`, …).
+    Delta's (`long`, `date`, …). Raises ConfigurationError where they are not.
     """
     table = open_table(output.location)
     if table is not None:
         return empty(scan(table.location, table.version).collect_schema())
     declared = output.metadata.get("dagster/column_schema")
     columns = getattr(getattr(declared, "schema", declared), "columns", ())
-    return empty(pl.Schema({column.name: polars_type(column.type) for column in columns}))
+    try:
+        return empty(pl.Schema({column.name: polars_type(column.type) for column in columns}))
+    except ValueError as error:
+        raise ConfigurationError(
+            f"{output.name} reads its own history, of which there is none yet, and its metadata 'dagster/column_schema' "
+            f"does not say with Delta's types what it has ({error}). Nothing was read; write `long`, `date`, …"
+        ) from error
 
 
 def memory_of(step: Step, output: Output, table: Table) -> Memory | None:
@@ -123,7 +138,10 @@ def own_names(step: Step, found: Read, chain: Chain) -> dict[str, frozenset[Name
                     own[key] = frozenset({name})
             else:
                 unsure.append(key)
-    if unsure and step.instance is not None and output.asset_key is not None:
+    if unsure and output.asset_key is None:
+        made = made_by(table, output.name, unsure, chain.first)
+        own.update({key: frozenset({name} - undone) for key, (_, name) in made.items()})
+    elif unsure and step.instance is not None and output.asset_key is not None:
         told = checkpoints.of_chain(step.instance, chain, output.asset_key, unsure, table.id)
         for key, committed in told.items():
             found_names = [one.part.name(output.name, key) for one in committed]
@@ -142,11 +160,25 @@ def _explained_pin(step: Step, found: Read, source_run: str | None) -> Pin:
     if source_run is not None and source_run not in chain.runs and step.instance is not None:
         run = step.instance.get_run_by_id(source_run)
         chain = chain_of(step.instance, run) if run is not None else chain
-    state = choose_state(table.states(output.name, found.keys, memory), own_names(step, found, chain), table.undone())
+    own = own_names(step, found, chain)
+    state = choose_state(states(table, output.name, found.keys, memory), own, table.undone())
+    if output.asset_key is None and not own and not step.attempt.detached:
+        _refuse_of_another_run(found, chain)
     if state is None:
-        return Pin(table.id, table.version)
+        return Pin(table.id, table.version if table.base is None else table.base)
     _refuse_forgotten(step, found)
     return Pin(table.id, state.version)
+
+
+def _refuse_of_another_run(found: Read, chain: Chain) -> None:
+    """An op's output is a value of its run: that of another is never taken for it."""
+    output = found.output
+    live = found.table.live(output.name, found.keys[0])
+    theirs = live is not None and live.part is not None and live.part.chain != chain.first
+    if theirs and output.mode is Mode.OVERWRITE and output.write_mode is not WriteMode.ignore:
+        raise NotMaterialized(
+            output=f"{output.name} of run {chain.runs[-1]}", partitions=["*"], table=output.location.uri
+        )
 
 
 def _refuse_forgotten(step: Step, found: Read) -> None:
@@ -181,12 +213,12 @@ def _source_pin(step: Step, output: Output, table: Table) -> Pin:
     return seen or now
 
 
-def _touched(found: Read) -> dict[str, int]:
-    """Partitions that a foreign commit touched after their checkpoint and not after the pin, and the checkpoint's version."""
-    written = found.table.written_at(found.output.name, found.keys, found.pin.version)
+def _touched(found: Read, until: int) -> dict[str, int]:
+    """Partitions that a foreign commit touched after their checkpoint up to a version, and the checkpoint's version."""
+    written = written_at(found.table, found.output.name, found.keys, found.pin.version)
     touched = {}
     for one in found.slices:
         version = written.get(one.key)
-        if version is not None and found.table.foreign_between(one, version, found.pin.version):
+        if version is not None and found.table.foreign_between(one, version, until):
             touched[one.key] = version
     return touched

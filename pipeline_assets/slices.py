@@ -1,6 +1,6 @@
 """Dagster's partitions as rows of a table: which values of which columns belong to a partition key."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timezone
 from decimal import Decimal, InvalidOperation
@@ -39,7 +39,7 @@ class Wanted:
 
 
 def wanted(
-    asset: str, definition: PartitionsDefinition[Any] | None, keys: Iterable[str], expression: Any
+    asset: str, definition: PartitionsDefinition[Any] | None, keys: Collection[str], expression: Any
 ) -> tuple[Wanted, ...]:
     """What some partition keys of an asset ask for.
 
@@ -48,10 +48,11 @@ def wanted(
     """
     if definition is None:
         return (Wanted(WHOLE, {}),)
-    if expression is None:
+    _refuse_no_expression(asset, expression)
+    if WHOLE in keys:
         raise ConfigurationError(
-            f"Asset '{asset}' has partitions, but no 'partition_expr' metadata value, so we don't know what column "
-            f"it's partitioned on. Nothing was written. Set it: @asset(metadata={{'{PARTITION_EXPR}': 'a_column'}})."
+            f"{asset} has a partition key {WHOLE!r}, which stands for a table without partitions. Nothing was written; "
+            "choose another."
         )
     return tuple(Wanted(str(key), _columns(asset, definition, key, expression)) for key in keys)
 
@@ -62,7 +63,16 @@ def partition_columns(asset: str, definition: PartitionsDefinition[Any] | None, 
         return []
     if isinstance(definition, MultiPartitionsDefinition):
         return [_of_dimension(asset, expression, dimension.name) for dimension in definition.partitions_defs]
+    _refuse_no_expression(asset, expression)
     return [str(expression)]
+
+
+def _refuse_no_expression(asset: str, expression: Any) -> None:
+    if expression is None:
+        raise ConfigurationError(
+            f"Asset '{asset}' has partitions, but no 'partition_expr' metadata value, so we don't know what column "
+            f"it's partitioned on. Nothing was written. Set it: @asset(metadata={{'{PARTITION_EXPR}': 'a_column'}})."
+        )
 
 
 def types_of(schema: Schema) -> dict[str, Any]:

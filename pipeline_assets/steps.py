@@ -17,7 +17,8 @@ from pipeline_assets.outputs import Output
 class Read:
     """An input as the attempt reads it: from which table, at which pin, which partitions.
 
-    kept_at: partitions that a foreign commit touched, read at their own checkpoint's version.
+    kept_at: partitions that a foreign commit touched before the pin, read at their own checkpoint's version. ignored: all
+    that one touched after their checkpoint, and the checkpoint's version.
     """
 
     output: Output
@@ -25,6 +26,7 @@ class Read:
     pin: Pin
     slices: list[Slice] = field(default_factory=list)
     kept_at: dict[str, int] = field(default_factory=dict)
+    ignored: dict[str, int] = field(default_factory=dict)
 
     @property
     def keys(self) -> list[str]:

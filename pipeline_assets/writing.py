@@ -16,14 +16,14 @@ from pipeline_assets.delta.merge import try_merge
 from pipeline_assets.delta.partitions import Slice
 from pipeline_assets.delta.record import Part, Record
 from pipeline_assets.delta.rows import by_key, refuse_null_values, refuse_nulls
+from pipeline_assets.delta.schema import Conformed
 from pipeline_assets.delta.table import Table, open_table
-from pipeline_assets.delta.types import Conformed
-from pipeline_assets.delta.writable import refuse_unwritable
-from pipeline_assets.errors import Contention, EmptyFrame, GivenUp, Held, NotNew
-from pipeline_assets.facts import Looked, decide, look
-from pipeline_assets.hearing import Outcome, hear
+from pipeline_assets.delta.writable import refuse_configuration, refuse_unwritable
+from pipeline_assets.errors import Contention, EmptyFrame, GivenUp, Held, NotNew, Taken
+from pipeline_assets.facts import Looked, answered, decide, look
+from pipeline_assets.hearing import Outcome, hear, hear_recent
 from pipeline_assets.merge_config import WriteMode
-from pipeline_assets.outputs import Output
+from pipeline_assets.outputs import Output, is_of_op
 from pipeline_assets.reading import memory_of
 from pipeline_assets.slices import slices_among
 from pipeline_assets.steps import Step
@@ -58,10 +58,15 @@ class Writer:
         self.table = open_table(self.output.location)
         if self.table is not None:
             refuse_unwritable(self.table, self.output.mode)
+            with answered(self.output, self.keys):
+                hear_recent(self.step.instance, self.output, self.table, self.step.attempt.run_id)
+        else:
+            refuse_configuration(self.output.location.uri, self.output.settings.table_config, self.output.mode)
         looked, decision = self._decide(asking_run=False)
         self._raise(decision)
         if self._settled(decision) or self._not_new(looked):
             return self.outcomes
+        self._refuse_taken()
         fitting = conformed(self.output, self.table, frame)
         self.new_columns = fitting.changed
         slices = slices_among(self.output.wanted(self.keys), fitting.schema, self.output.name)
@@ -140,8 +145,8 @@ class Writer:
                 return self._create(fitting.schema, {}, keys)
             if not self._fits(table, fitting, base):
                 return None
-            rows = merge.source.height
-            return try_merge(table, proposals.merged(self.step, self.output, table, keys, rows), merge)
+            own = merge.only([one for one in slices if one.key in set(keys)])
+            return try_merge(table, proposals.merged(self.step, self.output, table, own.rows()), own)
 
         self._commit(attempt, lambda: None)
 
@@ -197,6 +202,16 @@ class Writer:
             version = live.version if live is not None else self.table.version
             self.outcomes[key] = Outcome(version, part or Part(chain="", attempt=0), checkpoints.KEPT)
         return True
+
+    def _refuse_taken(self) -> None:
+        """Ops may take turns at a table; an asset's data is replaced by nobody else."""
+        if self.table is None or self.output.mode is Mode.APPEND:
+            return
+        others = self.table.others(self.output.name)
+        for key in self.keys if others else ():
+            for owner in sorted(others.get(key, ())):
+                if self.output.asset_key is not None or not is_of_op(owner):
+                    raise Taken(output=self.output.name, owner=owner, table=self.output.location.uri)
 
     def _take(self, decision: RangeDecision) -> None:
         for key, one in decision.each.items():
@@ -256,15 +271,13 @@ class Writer:
             self.table.refresh()
 
     def _sink(self, schema: Schema) -> Sink:
-        writer = self.output.settings.writer
         return Sink(
             self.output.location,
             schema,
             self.table.partition_columns if self.table is not None else self.output.columns,
             self.step.attempt.chain.number,
             self.step.attempt.number,
-            compression=str(writer.get("compression", "zstd")).lower(),  # type: ignore[arg-type]
-            compression_level=int(writer["compression_level"]) if "compression_level" in writer else None,
+            self.output.settings.parquet,
         )
 
     @property

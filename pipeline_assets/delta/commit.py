@@ -22,7 +22,7 @@ from filelock import FileLock, Timeout
 from pipeline_assets.delta.location import Location
 from pipeline_assets.delta.log import LOG, RECORD
 from pipeline_assets.delta.record import Record
-from pipeline_assets.delta.table import FOREIGN, Table, open_table
+from pipeline_assets.delta.table import BASE, FOREIGN, Table, open_table
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +33,9 @@ LARGE_TABLE = 10_000
 LOCK_SECONDS = 2.0
 NO_HOOKS = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
 """A hook that fails raises although the commit stands; log checkpoints are a step of their own."""
+
+RESERVED = frozenset({"operationParameters", RECORD})
+"""What a commit's metadata says by itself."""
 
 
 @dataclass(frozen=True)
@@ -161,9 +164,10 @@ def try_create(
 
 
 def properties_of(table: Table, proposal: Proposal) -> CommitProperties:
-    """Those of a commit to a table that is there, which note the last foreign change that they follow."""
+    """Those of a commit to a table that is there: they note the last foreign change that they follow, and whose it was."""
     foreign = table.last_foreign()
-    txns = {**proposal.txns, **({FOREIGN: foreign} if foreign >= 0 else {})}
+    base = {} if table.is_ours else {BASE: table.version}
+    txns = {**proposal.txns, **({FOREIGN: foreign} if foreign >= 0 else {}), **base}
     return commit_properties(proposal.record, txns, proposal.custom)
 
 

@@ -5,7 +5,7 @@ import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 from urllib.parse import unquote
 
 import polars as pl
@@ -18,12 +18,41 @@ from pipeline_assets.delta.partitions import HIVE_NULL, Slice, read_value, spell
 from pipeline_assets.delta.record import chain_id
 from pipeline_assets.delta.stats import add_stats, null_counts
 from pipeline_assets.delta.table import Table
+from pipeline_assets.errors import ConfigurationError
 
 BYTES_PER_FILE = 512 * 1024 * 1024
 """How much of a frame in memory goes into one file; zstd makes it a quarter or less on disk."""
 LATE_SECONDS = 0.25
 """How long after a failed query polars' threads may still create the files that it had begun."""
-Compression = Literal["zstd", "snappy", "lz4", "uncompressed"]
+Compression = Literal["zstd", "snappy", "lz4", "gzip", "brotli", "uncompressed"]
+
+
+@dataclass(frozen=True)
+class ParquetOptions:
+    """How data files are written; sizes in rows and bytes, None is polars' own choice."""
+
+    compression: Compression = "zstd"
+    compression_level: int | None = None
+    max_row_group_size: int | None = None
+    data_page_size_limit: int | None = None
+
+    @classmethod
+    def of(cls, properties: Mapping[str, Any]) -> "ParquetOptions":
+        """From delta-rs's writer properties. Raises ConfigurationError for what we do not have."""
+        unknown = sorted(set(properties) - set(cls.__dataclass_fields__))
+        if unknown:
+            raise ConfigurationError(
+                f"writer_properties has {', '.join(unknown)}; it may have {', '.join(cls.__dataclass_fields__)}. "
+                "Nothing was written."
+            )
+        compression = str(properties.get("compression", "zstd")).lower().removesuffix("_raw")
+        if compression not in get_args(Compression):
+            raise ConfigurationError(
+                f"writer_properties has compression {properties['compression']!r}; it may be "
+                f"{', '.join(get_args(Compression))}. Nothing was written."
+            )
+        numbers = {name: int(value) for name, value in properties.items() if name != "compression"}
+        return cls(compression, **numbers)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -46,8 +75,7 @@ class Sink:
     partition_columns: Sequence[str]
     chain: int
     attempt: int
-    compression: Compression = "zstd"
-    compression_level: int | None = None
+    options: ParquetOptions = field(default_factory=ParquetOptions)
     _values: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     _closed: bool = False
 
@@ -61,8 +89,10 @@ class Sink:
         try:
             frame.sink_parquet(
                 target,
-                compression=self.compression,
-                compression_level=self.compression_level,
+                compression=self.options.compression,
+                compression_level=self.options.compression_level,
+                row_group_size=self.options.max_row_group_size,
+                data_page_size=self.options.data_page_size_limit,
                 storage_options=None if self.location.is_local else self.location.options,
                 mkdir=self.location.is_local,
                 sync_on_close="all",
@@ -99,7 +129,8 @@ class Sink:
         values = dict(zip(self.partition_columns, row, strict=True))
         folders = [f"{column}={_hive(value)}" for column, value in values.items()]
         name = f"{_prefix(self.chain, self.attempt)}-{args.index_in_partition:05}-{uuid.uuid4().hex[:8]}"
-        suffix = "" if self.compression == "uncompressed" else f".{self.compression}"
+        compression = self.options.compression
+        suffix = "" if compression == "uncompressed" else f".{compression}"
         path = "/".join([*folders, f"{name}{suffix}.parquet"])
         self._values[path] = values
         return path

@@ -47,7 +47,7 @@ class Location:
 
     def child(self, *parts: str) -> "Location":
         """A folder below, its parts spelled so that every tool finds it."""
-        return Location("/".join([self.uri, *map(folder_name, parts)]), self.options_items)
+        return Location("/".join([self.uri, *map(folder_name, filter(None, parts))]), self.options_items)
 
     @property
     def files(self) -> fs.FileSystem:
@@ -93,8 +93,10 @@ class Location:
 def folder_name(part: str) -> str:
     """A folder for a name: letters, digits and `-._` stand for themselves, all else as `~XX` (its UTF-8 bytes in hex).
 
-    Not percent-encoding, which delta-rs decodes once too often in a table's root.
+    Not percent-encoding, which delta-rs decodes once too often in a table's root. `.` and `..` lead nowhere else.
     """
+    if part in (".", ".."):
+        return "~2E" * len(part)
     return quote(part, safe="").replace("~", "~7E").replace("%", "~")
 
 

@@ -1,18 +1,19 @@
 """MERGE through delta-rs, under the same compare-and-set as every other commit."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import polars as pl
 from deltalake import DeltaTable
+from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.table import TableMerger
 
 from pipeline_assets.delta.commit import NO_HOOKS, Committed, Proposal, once, properties_of, stands, try_commit
 from pipeline_assets.delta.partitions import Slice, spell
 from pipeline_assets.delta.rows import refuse_partition_value
 from pipeline_assets.delta.table import Table
-from pipeline_assets.errors import RowsOutside
+from pipeline_assets.errors import PermanentError, RowsOutside
 
 ALL_OF = {
     "deduplicate_insert": ("when_not_matched_insert_all",),
@@ -21,6 +22,16 @@ ALL_OF = {
     "replace_and_delete_unmatched": ("when_matched_update_all", "when_not_matched_by_source_delete"),
 }
 """The clauses of each kind of merge."""
+
+
+class MergeRefused(PermanentError):
+    """A merge that delta-rs cannot do: a predicate that it does not understand, a row that two others would update."""
+
+    def __init__(self, *, output: str, predicate: str, why: str) -> None:
+        self.output = output
+        super().__init__(
+            f"{output} was not merged by {predicate!r}: {why}. Nothing was written; correct the merge_config, or the rows."
+        )
 
 
 @dataclass(frozen=True)
@@ -46,6 +57,17 @@ class Merge:
         clauses = [clause for clause, _ in self.clauses] if self.kind == "custom" else ALL_OF[self.kind]
         return "when_not_matched_by_source_delete" in clauses
 
+    def only(self, slices: Sequence[Slice]) -> "Merge":
+        """The same for some of the partitions alone."""
+        if len(slices) == len(self.slices):
+            return self
+        chosen = self.source.filter(pl.any_horizontal([one.expression() for one in slices]))
+        return replace(self, source=chosen, slices=slices)
+
+    def rows(self) -> dict[str, int]:
+        """How many rows of the source belong to each partition."""
+        return {one.key: self.source.filter(one.expression()).height for one in self.slices}
+
     def refuse_outside(self, output: str) -> None:
         """Raise RowsOutside where the source has rows of other partitions, NullPartition where of none."""
         conditions = [one.expression() for one in self.slices]
@@ -60,7 +82,14 @@ class Merge:
 def try_merge(table: Table, proposal: Proposal, merge: Merge) -> Committed | None:
     """Merge as exactly the version after `table`'s; None where another writer was faster."""
     delta = DeltaTable(table.location.uri, version=table.version, storage_options=table.location.options)
-    committed = once(table, proposal.record, _merger(delta, table, proposal, merge).execute)
+    try:
+        committed = once(table, proposal.record, _merger(delta, table, proposal, merge).execute)
+    except DeltaError as error:
+        if isinstance(error, CommitFailedError):
+            raise
+        raise MergeRefused(
+            output=proposal.record.output, predicate=merge.predicate, why=str(error).splitlines()[0]
+        ) from error
     if committed is not None and not stands(table, committed.version, proposal.record):
         # delta-rs commits nothing where a merge changes nothing; that the chain has merged is to be known all the same.
         return try_commit(table, proposal)

@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 import polars as pl
+from deltalake import DeltaTable
 
 HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 """How Hive, and whoever reads its folders, spells NULL in a path."""
@@ -77,6 +78,14 @@ class Slice:
         return [literal for column, condition in self.columns.items() for literal in condition.literals(column)]
 
 
+def paths_of(delta: DeltaTable, slices: Sequence[Slice] | None) -> list[str]:
+    """Relative paths (as on disk) of the active files that hold the slices' rows (None: all)."""
+    whole = slices is None or any(not one.columns for one in slices)
+    pruned = None if whole or slices is None else [one.literals() for one in slices]
+    root = delta.table_uri.removeprefix("file://").rstrip("/") + "/"
+    return [uri.removeprefix("file://").removeprefix(root) for uri in delta.file_uris(file_pruning_predicate=pruned)]
+
+
 def rows_of(slices: Sequence[Slice]) -> pl.Expr | None:
     """The rows of any of the slices, short also for many of them; None for the whole table."""
     if any(not one.columns for one in slices):
@@ -138,8 +147,8 @@ def spell(value: Any) -> str | None:
         return "true" if value else "false"
     if isinstance(value, datetime):
         if value.tzinfo is None:
-            return value.strftime("%Y-%m-%d %H:%M:%S.%f")
-        return value.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+            return value.isoformat(" ", "microseconds")
+        return value.astimezone(timezone.utc).replace(tzinfo=None).isoformat("T", "microseconds") + "Z"
     if isinstance(value, date):
         return value.isoformat()
     return str(value)
@@ -169,5 +178,5 @@ def _moment(text: str) -> datetime:
 
 
 def _plain(value: Any) -> Any:
-    """delta-rs compares what it encodes itself; dates and times are given as text in the log's own form."""
-    return spell(value) if isinstance(value, (date, datetime)) else value
+    """delta-rs compares what it encodes itself; what it does not encode is given as text in the log's own form."""
+    return spell(value) if isinstance(value, (date, datetime, Decimal)) else value

@@ -4,14 +4,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 from deltalake import Schema
+from deltalake.schema import ArrayType, MapType, StructType
 
 from pipeline_assets.delta.files import DataFile
 from pipeline_assets.delta.location import Location
 from pipeline_assets.delta.partitions import Slice, owners
+from pipeline_assets.delta.schema import bad_partition_value
 from pipeline_assets.delta.type_errors import NullNotAllowed
-from pipeline_assets.delta.types import bad_partition_value
 from pipeline_assets.errors import NullPartition, RowsOutside
 
 
@@ -46,19 +48,63 @@ def refuse_partition_value(output: str, values: Mapping[str, Any]) -> None:
 
 
 def refuse_nulls(output: str, files: Sequence[DataFile], schema: Schema, location: Location) -> None:
-    """Raise NullNotAllowed for NULLs in a NOT NULL column, which delta-rs would commit."""
-    for column in (field.name for field in schema.fields if not field.nullable):
-        nulls = sum(_nulls(file, column, location) for file in files)
+    """Raise NullNotAllowed for NULLs in a NOT NULL column, or deeper, which delta-rs would commit."""
+    for field in schema.fields:
+        nulls = 0 if field.nullable else sum(_nulls(file, field.name, location) for file in files)
         if nulls:
-            raise NullNotAllowed(output=output, column=column, rows=nulls)
+            raise NullNotAllowed(output=output, column=field.name, rows=nulls)
+        if has_not_null_inside(field.type):
+            for file in files:
+                read = pq.read_table(file.path, columns=[field.name], filesystem=location.files)
+                _refuse_nulls_inside(output, field.name, to_series(read), field.type)
 
 
 def refuse_null_values(output: str, frame: pl.DataFrame, schema: Schema) -> None:
     """The same for rows that are not in files yet."""
-    for column in (field.name for field in schema.fields if not field.nullable):
-        nulls = frame[column].null_count() if column in frame.columns else 0
+    for field in (field for field in schema.fields if field.name in frame.columns):
+        nulls = 0 if field.nullable else frame[field.name].null_count()
         if nulls:
-            raise NullNotAllowed(output=output, column=column, rows=nulls)
+            raise NullNotAllowed(output=output, column=field.name, rows=nulls)
+        if has_not_null_inside(field.type):
+            _refuse_nulls_inside(output, field.name, frame[field.name], field.type)
+
+
+def has_not_null_inside(type_: Any) -> bool:
+    """Whether a Delta type has fields, elements or values that may not be NULL."""
+    if isinstance(type_, StructType):
+        return any(not field.nullable or has_not_null_inside(field.type) for field in type_.fields)
+    if isinstance(type_, ArrayType):
+        return not type_.contains_null or has_not_null_inside(type_.element_type)
+    if isinstance(type_, MapType):
+        return not type_.value_contains_null or has_not_null_inside(type_.value_type)
+    return False
+
+
+def to_series(table: pa.Table) -> pl.Series:
+    """The only column of an Arrow table."""
+    frame = pl.from_arrow(table)
+    assert isinstance(frame, pl.DataFrame)
+    return frame.to_series()
+
+
+def _refuse_nulls_inside(output: str, path: str, values: pl.Series, type_: Any) -> None:
+    """values: of that type; where they are NULL themselves nothing inside of them is."""
+    values = values.drop_nulls()
+    if isinstance(type_, StructType):
+        parts = [(field.name, values.struct.field(field.name), field.type, field.nullable) for field in type_.fields]
+    elif isinstance(type_, ArrayType):
+        elements = values.filter(values.list.len() > 0).explode()
+        parts = [("element", elements, type_.element_type, type_.contains_null)]
+    elif isinstance(type_, MapType):
+        entries = values.cast(pl.List(pl.Struct({"key": values.dtype.key, "value": values.dtype.value})))  # type: ignore[attr-defined]
+        found = entries.filter(entries.list.len() > 0).explode().struct.field("value")
+        parts = [("value", found, type_.value_type, type_.value_contains_null)]
+    else:
+        return
+    for name, inner, inner_type, nullable in parts:
+        if not nullable and inner.null_count():
+            raise NullNotAllowed(output=output, column=f"{path}.{name}", rows=inner.null_count())
+        _refuse_nulls_inside(output, f"{path}.{name}", inner, inner_type)
 
 
 def _nulls(file: DataFile, column: str, location: Location) -> int:

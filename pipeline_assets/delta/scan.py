@@ -1,5 +1,6 @@
 """Reading a table at a pinned version."""
 
+import os
 from collections.abc import Sequence
 
 import polars as pl
@@ -7,8 +8,8 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from pipeline_assets.delta.location import Location, value_folder
-from pipeline_assets.delta.partitions import Slice, rows_of
-from pipeline_assets.errors import DamagedTable, UnsupportedTable
+from pipeline_assets.delta.partitions import Slice, paths_of, rows_of
+from pipeline_assets.errors import ConfigurationError, DamagedTable, UnsupportedTable
 
 READABLE = frozenset({"columnMapping", "timestampNtz", "v2Checkpoint", "vacuumProtocolCheck", "typeWidening"})
 """Reader features with which polars reads right rows. Without deletion vectors: polars would show deleted rows."""
@@ -22,10 +23,12 @@ def scan(
 ) -> pl.LazyFrame:
     """The rows of some partitions (None: all) at a version, as a lazy frame that may be pickled.
 
-    Raises DamagedTable where the version cannot be restored any more, UnsupportedTable for a feature by name.
+    Raises DamagedTable where the version cannot be restored any more, UnsupportedTable for a feature by name,
+    ConfigurationError for columns that it does not have.
     """
     delta = _open(location, version)
     _refuse_unreadable(location, delta)
+    _refuse_missing_files(location, delta, slices)
     options = location.options or None
     if _in_value_folders(delta):
         frame = pl.scan_delta(location.uri, version=version, storage_options=options)
@@ -34,7 +37,15 @@ def scan(
         frame = pl.scan_delta(location.uri, version=version, storage_options=options, use_pyarrow=True)
     rows = rows_of(slices) if slices is not None else None
     frame = frame if rows is None else frame.filter(rows)
-    return frame if columns is None else frame.select(list(columns))
+    if columns is None:
+        return frame
+    absent = [name for name in columns if name not in frame.collect_schema()]
+    if absent:
+        raise ConfigurationError(
+            f"The input asks for columns {', '.join(absent)} (metadata 'columns'), which {location.uri} does not have at "
+            f"version {version}; it has {', '.join(frame.collect_schema())}. Nothing was read."
+        )
+    return frame.select(list(columns))
 
 
 def count_rows(location: Location, version: int, one: Slice) -> int:
@@ -53,6 +64,18 @@ def _open(location: Location, version: int) -> DeltaTable:
         return DeltaTable(location.uri, version=version, storage_options=location.options)
     except DeltaError as error:
         raise DamagedTable(table=location.uri, why=f"version {version} is not there any more ({error})") from error
+
+
+def _refuse_missing_files(location: Location, delta: DeltaTable, slices: Sequence[Slice] | None) -> None:
+    """Say which data file is gone, before a reader says so half way. On a local disk only: elsewhere each look is a call."""
+    if not location.is_local:
+        return
+    for path in paths_of(delta, slices):
+        if not os.path.exists(os.path.join(location.uri, path)):
+            raise DamagedTable(
+                table=location.uri,
+                why=f"the data file {path} of version {delta.version()} is gone (a VACUUM, or a person)",
+            )
 
 
 def _refuse_unreadable(location: Location, delta: DeltaTable) -> None:

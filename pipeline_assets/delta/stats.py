@@ -85,7 +85,7 @@ def _json(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, datetime):
-        text = value.strftime("%Y-%m-%dT%H:%M:%S.%f")
+        text = value.replace(tzinfo=None).isoformat(timespec="microseconds")  # not strftime: it says year 990 as 990
         return f"{text}Z" if value.tzinfo is not None else text
     if isinstance(value, date):
         return value.isoformat()

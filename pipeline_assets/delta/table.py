@@ -1,17 +1,16 @@
 """A Delta table at one version, seen as checkpoints: what is live, whose it is, what has been undone."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from deltalake import DeltaTable, Schema
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from pipeline_assets.delta import names
-from pipeline_assets.delta.choose import State
-from pipeline_assets.delta.decide import Mode, Name
+from pipeline_assets.delta.decide import Name
 from pipeline_assets.delta.location import Location
 from pipeline_assets.delta.log import LOG, Commit, TableLog, log_of
-from pipeline_assets.delta.partitions import Slice, read_value
+from pipeline_assets.delta.partitions import Slice, paths_of, read_value
 from pipeline_assets.delta.record import MAKES_DATA, Part, Record
 from pipeline_assets.errors import DamagedTable
 
@@ -19,6 +18,9 @@ Memory = Callable[[str, int], Part | None]
 """What the event log remembers of a partition's checkpoint at a version, for when log clean-up took the commit."""
 FOREIGN = f"{names.PREFIX}/foreign"
 """→ the newest version at which somebody else had changed data when a commit of ours was made."""
+
+BASE = f"{names.PREFIX}/base"
+"""→ the version of somebody else's table on which our first commit to it stands: what is in it then, stays readable."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,11 @@ class Table:
         """Whether a commit of ours stands in its log; else it is a source."""
         return any(app_id.startswith(f"{names.PREFIX}/") for app_id in self.txns)
 
+    @property
+    def base(self) -> int | None:
+        """The version at which the table was somebody else's, before our first commit; None where we created it."""
+        return self.txns.get(BASE)
+
     def refresh(self) -> None:
         """To the newest version; also when the table was dropped and made anew. Raises DamagedTable."""
         if self._same_table():
@@ -90,11 +97,7 @@ class Table:
 
     def paths(self, slices: Sequence[Slice]) -> list[str]:
         """Relative paths (as on disk) of the active files that hold the slices' rows."""
-        whole = any(not one.columns for one in slices)
-        pruned = None if whole else [one.literals() for one in slices]
-        root = self.delta.table_uri.removeprefix("file://").rstrip("/") + "/"
-        found = self.delta.file_uris(file_pruning_predicate=pruned)
-        return [uri.removeprefix("file://").removeprefix(root) for uri in found]
+        return paths_of(self.delta, slices)
 
     def live(self, output: str, partition: str, memory: Memory | None = None) -> Live | None:
         """The live checkpoint of a partition; None where there is none of ours in this table."""
@@ -135,36 +138,22 @@ class Table:
                     found.append(partition)
         return found
 
-    def written_at(self, output: str, partitions: Iterable[str], version: int) -> dict[str, int]:
-        """For each partition the last version up to `version` at which a checkpoint or a restore spoke of it."""
-        entries = {key: self.txns.get(names.data(output, key), version + 1) for key in partitions}
-        found = {key: at for key, at in entries.items() if at <= version}
-        later = set(entries) - set(found)
-        for number, record in self.records(output, version) if later else ():
-            found.update(dict.fromkeys(later & record.parts.keys(), number))
-            later -= record.parts.keys()
-            if not later:
-                break
+    def others(self, output: str) -> dict[str, set[str]]:
+        """For each partition the other outputs that say of themselves that their data is live there."""
+        own = names.data(output, names.WHOLE).removesuffix(names.WHOLE)
+        found: dict[str, set[str]] = {}
+        for app_id in self.txns:
+            if not app_id.startswith(own) and (said := names.parse(app_id)) is not None and said[0] == "data":
+                _, owner, key = said
+                if self.txns.get(names.chain(owner, key)):
+                    found.setdefault(key, set()).add(owner)
         return found
 
-    def states(self, output: str, partitions: Iterable[str], memory: Memory | None = None) -> Iterator[State]:
-        """States of the partitions, newest first, for `choose_state`."""
-        keys = list(partitions)
-        newest = self.newest_explained(output)
-        if newest is None:
-            return
-        yield State(newest, {key: self._names(output, key, newest, memory) for key in keys})
-        records = list(self.records(output, newest))
-        for index, (version, _) in enumerate(records):
-            if version < newest:
-                yield State(version, {key: _names_since(records[index:], output, key) for key in keys})
-
-    def states_at(self, output: str, partitions: Iterable[str], version: int) -> Iterator[State]:
-        """The state that was live at a version, and those before it."""
-        keys = list(partitions)
-        records = list(self.records(output, version))
-        for index, (number, _) in enumerate(records):
-            yield State(number, {key: _names_since(records[index:], output, key) for key in keys})
+    def newest_owner(self) -> str | None:
+        """The output that wrote last, None where none has."""
+        data = {app_id: version for app_id, version in self.txns.items() if app_id.startswith(f"{names.PREFIX}/data/")}
+        found = names.parse(max(data, key=lambda app_id: data[app_id])) if data else None
+        return found[1] if found else None
 
     def last_change(self) -> int:
         """The newest version that changed rows or columns: equal data is an equal pin."""
@@ -242,15 +231,6 @@ class Table:
         ours = max((version for app_id, version in self.txns.items() if app_id.startswith(prefix)), default=-1)
         return max(ours, self.last_foreign())
 
-    def _names(self, output: str, partition: str, version: int, memory: Memory | None) -> frozenset[Name]:
-        live = self.live(output, partition, memory)
-        if live is None or live.part is None:
-            return frozenset()
-        record = self.record_at(live.version)
-        if record is None or record.mode is Mode.OVERWRITE:
-            return frozenset({live.part.name(output, partition)})
-        return _names_since(list(self.records(output, version)), output, partition)
-
     def _touches(self, version: int, one: Slice) -> bool:
         actions = self.log.actions(version, "add") + self.log.actions(version, "remove")
         if not one.columns:
@@ -274,21 +254,3 @@ def open_table(location: Location, version: int | None = None) -> Table | None:
         return None
     except DeltaError as error:
         raise DamagedTable(table=location.uri, why=str(error)) from error
-
-
-def _names_since(records: Sequence[tuple[int, Record]], output: str, partition: str) -> frozenset[Name]:
-    """Whose data is in a partition, from the newest record back to the one that replaced all of it."""
-    found: set[Name] = set()
-    undone: set[Name] = set()
-    for _, record in records:
-        if partition not in record.parts:
-            continue
-        part = record.parts[partition]
-        undone.update(record.undone)
-        if part is not None and record.kind != "restore":
-            found.add(part.name(output, partition))
-        if record.mode is Mode.OVERWRITE:
-            if part is not None:
-                found.add(part.name(output, partition))
-            break
-    return frozenset(found - undone)

@@ -26,19 +26,32 @@ class BadColumnName(SchemaError):
 
 
 class SchemaChanged(SchemaError):
-    """The frame's columns are not those of the table."""
+    """The columns of a frame are not those of its table. setting: the `schema_mode` that would allow it; None: none does."""
 
-    def __init__(self, *, added: Sequence[str], removed: Sequence[str], retyped: Sequence[str]) -> None:
+    def __init__(
+        self,
+        *,
+        output: str,
+        added: Sequence[str],
+        removed: Sequence[str],
+        retyped: Sequence[str],
+        setting: str | None,
+    ) -> None:
         self.added, self.removed, self.retyped = tuple(added), tuple(removed), tuple(retyped)
         said = [
             f"{what} {', '.join(names)}"
             for what, names in (("added", added), ("removed", removed), ("retyped", retyped))
             if names
         ]
-        setting = "'merge'" if added and not removed and not retyped else "'overwrite'"
+        removing = " Removed columns stay, and are NULL in the new rows." if removed and setting == "merge" else ""
+        mend = (
+            f"If that is meant, allow it with the metadata {{'schema_mode': '{setting}'}}.{removing}"
+            if setting
+            else "The rows that this write leaves would not fit any more, so that needs a new table, as with another "
+            "'schema' in the metadata; or cast it back in the stage."
+        )
         super().__init__(
-            f"The columns are not those of the table: {'; '.join(said)}. Nothing was written. If that is meant, allow "
-            f"it with the metadata {{'schema_mode': {setting}}}."
+            f"{output} has columns that are not those of its table: {'; '.join(said)}. Nothing was written. {mend}"
         )
 
 

@@ -1,10 +1,12 @@
 """What a table asks of its writers, and whether we can do it (Delta protocol, "Requirements for Writers")."""
 
+from collections.abc import Mapping
+
 from deltalake import DeltaTable
 
 from pipeline_assets.delta.decide import Mode
 from pipeline_assets.delta.table import Table
-from pipeline_assets.errors import UnsupportedTable
+from pipeline_assets.errors import ConfigurationError, UnsupportedTable
 
 HARMLESS = frozenset(
     {"appendOnly", "invariants", "timestampNtz", "v2Checkpoint", "vacuumProtocolCheck", "domainMetadata"}
@@ -48,23 +50,41 @@ def refuse_unwritable(table: Table, mode: Mode) -> None:
         raise UnsupportedTable(table=table.location.uri, feature=feature, hint=_UNSET)
 
 
+def refuse_configuration(table: str, configuration: Mapping[str, str | None], mode: Mode) -> None:
+    """The same for the properties that a table is about to be created with. Raises ConfigurationError."""
+    for feature in _asked_by(configuration, mode):
+        raise ConfigurationError(
+            f"table_config asks for {feature} of {table}, to which we could not write a second time. Nothing was written; "
+            "remove it."
+        )
+    unknown = sorted(name for name in configuration if not name.startswith("delta."))
+    if unknown:
+        raise ConfigurationError(
+            f"table_config has {', '.join(unknown)}; properties of a Delta table begin with 'delta.'. Nothing was written."
+        )
+
+
 def _asked(delta: DeltaTable, mode: Mode) -> list[str]:
-    configuration = delta.metadata().configuration
     protocol = delta.protocol()
     found = [
         f"the writer feature {name!r}" for name in sorted(set(protocol.writer_features or ()) - HARMLESS - _LOOKED_AT)
     ]
     if protocol.min_writer_version > 7 or protocol.min_reader_version > 3:
         found.append(f"an unknown protocol ({protocol.min_reader_version}, {protocol.min_writer_version})")
-    found += [text for name, text in SWITCHES.items() if configuration.get(name) == "true"]
+    found += _asked_by(delta.metadata().configuration, mode)
+    for field in delta.schema().fields:
+        found += [f"{text} ({field.name!r})" for name, text in _OF_COLUMNS.items() if name in field.metadata]
+    return found
+
+
+def _asked_by(configuration: Mapping[str, str | None], mode: Mode) -> list[str]:
+    found = [text for name, text in SWITCHES.items() if configuration.get(name) == "true"]
     if configuration.get("delta.columnMapping.mode", "none") != "none":
         found.append("column mapping (delta.columnMapping.mode)")
     checks = [name.removeprefix(_CHECK) for name in configuration if name.startswith(_CHECK)]
     found += [f"the CHECK constraint {name!r}" for name in checks]
     if "delta.setTransactionRetentionDuration" in configuration:
-        found.append("delta.setTransactionRetentionDuration, by which it forgets who wrote what,")
+        found.append("delta.setTransactionRetentionDuration, by which it forgets who wrote what")
     if configuration.get("delta.appendOnly") == "true" and mode is not Mode.APPEND:
-        found.append("delta.appendOnly, and this write would replace rows,")
-    for field in delta.schema().fields:
-        found += [f"{text} ({field.name!r})" for name, text in _OF_COLUMNS.items() if name in field.metadata]
+        found.append("delta.appendOnly, while this write would replace rows")
     return found

@@ -71,7 +71,9 @@ def _adopt(instance: DagsterInstance, output: Output, table: Table) -> Adopted:
         if not said:
             return None
         entries = {names.data(output.name, key): now.version + 1 for key in said}
-        chains = {names.chain(output.name, key): chain_id(chain) for key in said}
+        others = now.others(output.name)
+        chains = {names.chain(owner, key): 0 for key in said for owner in others.get(key, ())}  # it takes their place
+        chains |= {names.chain(output.name, key): chain_id(chain) for key in said}
         return Proposal(Record("adopt", output.name, now.id, dict(said), output.mode), txns={**entries, **chains})
 
     committed = commit_when(table, propose, Deadline(output.settings.commit_seconds))

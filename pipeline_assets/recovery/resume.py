@@ -13,8 +13,8 @@ from dagster._core.execution.plan.state import KnownExecutionState
 
 from pipeline_assets.chains import CONTINUES_TAG, chain_of, parent_tags
 from pipeline_assets.errors import PermanentError
+from pipeline_assets.processes import is_gone
 from pipeline_assets.recovery.plan import Plan, plan_of
-from pipeline_assets.recovery.process import is_gone
 
 _ENDED_BADLY = {DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED}
 _NOT_INHERITED = (".dagster/", "dagster/parent_run_id", "dagster/root_run_id", "dagster/run_key")

@@ -13,7 +13,7 @@ import dagster as dg
 from pyarrow import fs
 
 from pipeline_assets.delta.location import Location
-from pipeline_assets.recovery.process import is_gone
+from pipeline_assets.processes import is_gone
 from pipeline_assets_tests.recovery import children, evidence
 from pipeline_assets_tests.recovery.flights_in_processes import STAGES
 

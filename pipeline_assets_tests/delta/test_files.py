@@ -12,8 +12,8 @@ from pipeline_assets.delta.files import DataFile, Sink, attempt_of, delete_dead
 from pipeline_assets.delta.location import Location
 from pipeline_assets.delta.partitions import Slice, Span
 from pipeline_assets.delta.record import Part, Record, chain_id
+from pipeline_assets.delta.schema import delta_schema
 from pipeline_assets.delta.table import Table, open_table
-from pipeline_assets.delta.types import delta_schema
 
 RUN = "5a1e0f58-0000-4000-8000-000000000001"
 START = dt.date(2013, 1, 1)

@@ -18,8 +18,8 @@ from pipeline_assets.delta.commit import Proposal, try_create
 from pipeline_assets.delta.files import Sink
 from pipeline_assets.delta.location import Location
 from pipeline_assets.delta.record import Record
+from pipeline_assets.delta.schema import delta_schema
 from pipeline_assets.delta.stats import add_stats
-from pipeline_assets.delta.types import delta_schema
 
 INSTANTS = st.datetimes(dt.datetime(1, 1, 2), dt.datetime(9999, 12, 30))
 COLUMNS = {

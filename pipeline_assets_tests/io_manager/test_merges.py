@@ -95,3 +95,37 @@ def test_an_asset_s_predicate_is_stronger_than_the_manager_s(instance: dg.Dagste
     by_value = asset(pl.DataFrame({"id": [7], "v": [2]}), merge_predicate="s.v = t.v")
     run(instance, root, [by_value], **merging(MergeType.upsert))
     assert rows(root, "table") == [(1, 1), (7, 2)]
+
+
+def test_of_a_range_only_what_is_not_kept_is_merged(instance: dg.DagsterInstance, root: Path) -> None:
+    """Another run merges the second of three days while the range is being computed."""
+    days = dg.StaticPartitionsDefinition(["a", "b", "c"])
+    upsert = merging(MergeType.upsert)
+    todo = [lambda: run(instance, root, [by("another")], "b", **upsert)]
+
+    def by(who: str) -> dg.AssetsDefinition:
+        @dg.asset(
+            name="merged",
+            partitions_def=days,
+            metadata={"partition_expr": "day"},
+            backfill_policy=dg.BackfillPolicy.single_run(),
+        )
+        def merged(context: dg.AssetExecutionContext) -> pl.DataFrame:
+            if who == "range":
+                todo.pop()()
+            return pl.DataFrame({"day": context.partition_keys, "who": who, "id": 1})
+
+        return merged
+
+    result = run(instance, root, [by("range")], window=("a", "c"), **upsert)
+    assert rows(root, "merged") == [("a", 1, "range"), ("b", 1, "another"), ("c", 1, "range")]
+    said = told(result, "merged")
+    assert said["b"]["checkpoint/kept"] is True
+    assert [said[day]["checkpoint/rows_in"] for day in ("a", "b", "c")] == [1, 1, 1]
+
+
+def test_a_merge_that_cannot_be_done_says_why(instance: dg.DagsterInstance, root: Path) -> None:
+    config = MergeConfig(merge_type=MergeType.upsert, predicate="source.id = target.nowhere")
+    said = failure(run(instance, root, [asset(START)], ok=False, mode="merge", merge_config=config))
+    assert "table was not merged by 'source.id = target.nowhere'" in said
+    assert "nowhere" in said

@@ -228,3 +228,32 @@ def test_a_version_that_is_not_the_newest_is_not_adopted(instance: dg.DagsterIns
     write(tables.child("story", "priced"))
     with pytest.raises(NotAdopted, match="was changed last by version 1"):
         adopt(instance, story.definitions().get_repository_def(), "story/priced", version=0)
+
+
+def test_a_partitioned_table_of_dagster_deltalake_s_is_read_also_after_our_first_write(
+    instance: dg.DagsterInstance, tables: Location
+) -> None:
+    """What was there before is read as it was then, whatever somebody does to it later."""
+    place = tables.child("story", "theirs")
+    old = pl.DataFrame({"day": ["a", "b"], "n": [1, 2]})
+    write_deltalake(place.uri, old.to_arrow(), partition_by=["day"])
+    days = dg.StaticPartitionsDefinition(["a", "b", "c"])
+
+    @dg.asset(key_prefix="story", partitions_def=days, **BY_DAY)
+    def theirs(context: dg.AssetExecutionContext) -> pl.DataFrame:
+        return pl.DataFrame({"day": [context.partition_key], "n": [9]})
+
+    @dg.asset(key_prefix="story")
+    def gathered(theirs: pl.DataFrame) -> pl.DataFrame:
+        return theirs
+
+    def run(asset: str, key: str | None = None) -> Any:
+        chosen = {"instance": instance, "resources": {"io_manager": io_manager()}, "selection": f"story/{asset}"}
+        assert dg.materialize([theirs, gathered], partition_key=key, **chosen).success
+        return sorted(pl.read_delta(tables.child("story", asset).uri)["n"].to_list())
+
+    assert run("gathered") == [1, 2]
+    run("theirs", "a")
+    assert run("gathered") == [2, 9]
+    write_deltalake(place.uri, old.filter(day="b").to_arrow(), mode="append")
+    assert run("gathered") == [2, 9]

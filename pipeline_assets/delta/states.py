@@ -1,0 +1,88 @@
+"""What was live in a table's partitions, version by version: the candidates for a pinned read."""
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+
+from pipeline_assets.delta import names
+from pipeline_assets.delta.choose import State
+from pipeline_assets.delta.decide import Mode, Name
+from pipeline_assets.delta.record import Record
+from pipeline_assets.delta.table import Memory, Table
+
+
+def states(table: Table, output: str, partitions: Iterable[str], memory: Memory | None = None) -> Iterator[State]:
+    """States of the partitions, newest first, for `choose_state`."""
+    keys = list(partitions)
+    newest = table.newest_explained(output)
+    if newest is None:
+        return
+    yield State(newest, {key: _names(table, output, key, newest, memory) for key in keys})
+    for state in states_at(table, output, keys, newest):
+        if state.version < newest:
+            yield state
+
+
+def states_at(table: Table, output: str, partitions: Iterable[str], version: int) -> Iterator[State]:
+    """The state that was live at a version, and those before it."""
+    keys = list(partitions)
+    records = list(table.records(output, version))
+    for index, (number, _) in enumerate(records):
+        yield State(number, {key: _names_since(records[index:], output, key) for key in keys})
+
+
+def written_at(table: Table, output: str, partitions: Iterable[str], version: int) -> dict[str, int]:
+    """For each partition the last version up to `version` at which a checkpoint or a restore spoke of it.
+
+    The base where none has.
+    """
+    entries = {key: table.txns.get(names.data(output, key), version + 1) for key in partitions}
+    found = {key: at for key, at in entries.items() if at <= version}
+    later = set(entries) - set(found)
+    for number, record in table.records(output, version) if later else ():
+        found.update(dict.fromkeys(later & record.parts.keys(), number))
+        later -= record.parts.keys()
+        if not later:
+            break
+    if table.base is not None:
+        found = {**dict.fromkeys(entries, table.base), **found}
+    return found
+
+
+def made_by(table: Table, output: str, partitions: Collection[str], chain: str) -> dict[str, tuple[int, Name]]:
+    """For each partition the newest version that a chain (its first run's id) wrote, as far as the log goes."""
+    found: dict[str, tuple[int, Name]] = {}
+    for version, record in table.records(output):
+        for key in set(partitions) - found.keys():
+            part = record.parts.get(key)
+            if record.kind == "write" and part is not None and part.chain == chain:
+                found[key] = version, part.name(output, key)
+        if len(found) == len(partitions):
+            break
+    return found
+
+
+def _names(table: Table, output: str, partition: str, version: int, memory: Memory | None) -> frozenset[Name]:
+    live = table.live(output, partition, memory)
+    if live is None or live.part is None:
+        return frozenset()
+    record = table.record_at(live.version)
+    if record is None or record.mode is Mode.OVERWRITE:
+        return frozenset({live.part.name(output, partition)})
+    return _names_since(list(table.records(output, version)), output, partition)
+
+
+def _names_since(records: Sequence[tuple[int, Record]], output: str, partition: str) -> frozenset[Name]:
+    """Whose data is in a partition, from the newest record back to the one that replaced all of it."""
+    found: set[Name] = set()
+    undone: set[Name] = set()
+    for _, record in records:
+        if partition not in record.parts:
+            continue
+        part = record.parts[partition]
+        undone.update(record.undone)
+        if part is not None and record.kind != "restore":
+            found.add(part.name(output, partition))
+        if record.mode is Mode.OVERWRITE:
+            if part is not None:
+                found.add(part.name(output, partition))
+            break
+    return frozenset(found - undone)
