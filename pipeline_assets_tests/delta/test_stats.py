@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
@@ -65,6 +67,15 @@ def test_every_row_is_found_by_its_own_value(
     for condition in (pl.col("x") >= value, pl.col("x") <= value, pl.col("x") == value):
         expected = frame.filter(condition).height
         assert pl.scan_delta(str(place)).filter(condition).collect().height == expected
+
+
+@pytest.mark.parametrize("zone", [None, dt.timezone.utc])
+def test_a_year_of_three_digits_is_found_by_other_readers_too(tmp_path: Path, zone: Any) -> None:
+    old = dt.datetime(990, 5, 5, tzinfo=zone)
+    place = stored(tmp_path, pl.DataFrame({"x": [dt.datetime(1, 1, 2, tzinfo=zone), old]}))
+    dataset = DeltaTable(place).to_pyarrow_dataset()
+    moment = pa.scalar(old, pa.timestamp("us", "UTC" if zone else None))
+    assert dataset.to_table(filter=pc.field("x") == moment).num_rows == 1
 
 
 @settings(max_examples=60)

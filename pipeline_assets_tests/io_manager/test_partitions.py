@@ -1,6 +1,7 @@
 """Partitions of every kind: exactly their rows are written, and read."""
 
 import datetime as dt
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,12 @@ CASES: list[tuple[Any, str, list[tuple[str, Any]]]] = [
     ),
     (DAYS, "text", [("2013-01-01", "2013-01-01"), ("2013-01-02", "2013-01-02")]),
     (dg.StaticPartitionsDefinition(["1", "2"]), "number", [("1", 1), ("2", 2)]),
+    (dg.StaticPartitionsDefinition(["1.10", "2.00"]), "money", [("1.10", Decimal("1.10")), ("2.00", Decimal("2.00"))]),
+    (
+        dg.StaticPartitionsDefinition(["0990-01-02", "1990-01-02"]),
+        "naive",
+        [("0990-01-02", dt.datetime(990, 1, 2)), ("1990-01-02", dt.datetime(1990, 1, 2))],
+    ),
     (dg.StaticPartitionsDefinition(["true", "false"]), "truth", [("true", True), ("false", False)]),
     (dg.StaticPartitionsDefinition(ODD), "odd", [(key, key) for key in ODD]),
 ]

@@ -16,7 +16,7 @@ from pipeline_assets.recovery.adopt import NotAdopted, adopt
 from pipeline_assets.recovery.resume import resume
 from pipeline_assets.settings import io_manager
 from pipeline_assets_tests.recovery import story
-from pipeline_assets_tests.recovery.evidence import same_rows, version
+from pipeline_assets_tests.recovery.evidence import events, same_rows, version
 
 
 def failed(instance: dg.DagsterInstance) -> str:
@@ -200,6 +200,25 @@ def test_where_neither_log_knows_any_more_the_table_is_refused_with_the_command(
     assert "pipeline-assets adopt" in said[0]
     adopt(instance, story.definitions().get_repository_def(), "story/priced")
     assert dg.materialize(story.ASSETS, **chosen).success
+
+
+def test_whoever_opens_a_table_next_records_what_a_dead_run_committed_there(
+    instance: dg.DagsterInstance, tables: Location
+) -> None:
+    """Invariant 2, also where the next one writes another partition, and where the dead run was another instance's."""
+
+    @dg.asset(key_prefix="story", partitions_def=dg.StaticPartitionsDefinition(list("abc")), **BY_DAY)
+    def days(context: dg.AssetExecutionContext) -> pl.DataFrame:
+        return pl.DataFrame({"day": [context.partition_key], "n": [1]})
+
+    resources = {"io_manager": io_manager()}
+    with dg.instance_for_test() as another:
+        assert dg.materialize([days], instance=another, resources=resources, partition_key="a").success
+    assert dg.materialize([days], instance=instance, resources=resources, partition_key="b").success
+    assert [one["delta/version"] for one in events(instance, "story/days", "a")] == [0]
+    assert events(instance, "story/days", "a")[0]["checkpoint/adopted"] is True
+    assert dg.materialize([days], instance=instance, resources=resources, partition_key="c").success
+    assert len(events(instance, "story/days", "a")) == 1
 
 
 def test_a_foreign_commit_that_is_meant_is_adopted(instance: dg.DagsterInstance, tables: Location) -> None:
