@@ -24,7 +24,7 @@ def report(context: OutputContext, writer: Writer) -> None:
     if len(said) == 1:
         context.add_output_metadata(next(iter(said.values())))
     else:
-        _of_partitions(context.step_context, context.asset_key, said)
+        add_metadata_of_partitions(context.step_context, context.asset_key, said)
     for key, outcome in writer.outcomes.items():
         if outcome.flag is not None:
             context.log.info(told(writer.step, writer.output, key, outcome))
@@ -46,7 +46,7 @@ def told(step: Step, output: Output, key: str, outcome: Outcome) -> str:
     )
 
 
-def _of_partitions(
+def add_metadata_of_partitions(
     step_context: StepExecutionContext, asset_key: AssetKey, said: Mapping[str, Mapping[str, Any]]
 ) -> None:
     """Like `step_context.add_asset_metadata`, which lists all partitions of the range again for each of them."""

@@ -7,6 +7,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
+from pipeline_assets.events import add_metadata_of_partitions
 from pipeline_assets.stages.schemas import STAGES, StageSchema
 from pipeline_assets.stages.summaries import SUMMARIES
 
@@ -31,9 +32,22 @@ def described(stage: str, *, daily: bool = True, **more: Any) -> Mapping[str, An
 
 
 def shown(context: dg.AssetExecutionContext, stage: str, frame: pl.LazyFrame) -> pl.DataFrame:
-    """The frame, computed, with a small table of it in the run's metadata."""
+    """The frame, computed, with a small table of it, for each day of its own, in the metadata of its checkpoint."""
     made = frame.collect(engine="streaming")
-    context.add_output_metadata({"summary": dg.MetadataValue.md(SUMMARIES[stage](made))})
+
+    def summary(of: pl.DataFrame) -> dict[str, dg.MetadataValue[Any]]:
+        return {"summary": dg.MetadataValue.md(SUMMARIES[stage](of))}
+
+    if not context.assets_def.partitions_def:
+        context.add_output_metadata(summary(made))
+        return made
+    of_day = made.partition_by("flight_date", as_dict=True)
+    nothing = made.clear()
+    add_metadata_of_partitions(
+        context.get_step_execution_context(),
+        context.asset_key,
+        {key: summary(of_day.get((date.fromisoformat(key),), nothing)) for key in context.partition_keys},
+    )
     return made
 
 

@@ -27,9 +27,9 @@ ALL_DAYS_AT_ONCE = dg.BackfillPolicy.single_run()
     kinds=KINDS,
     code_version="1",
 )
-def departures(context: dg.AssetExecutionContext) -> pl.LazyFrame:
+def departures(context: dg.AssetExecutionContext) -> pl.DataFrame:
     """Every scheduled departure from New York's airports, with types, otherwise as the source has it."""
-    return departing.departures(source.read_flights(source_folder()), *days_of(context))
+    return shown(context, "departures", departing.departures(source.read_flights(source_folder()), *days_of(context)))
 
 
 @dg.asset(
@@ -37,14 +37,15 @@ def departures(context: dg.AssetExecutionContext) -> pl.LazyFrame:
     group_name="flights",
     partitions_def=DAYS,
     backfill_policy=ALL_DAYS_AT_ONCE,
-    metadata=described("weather_hours", allow_empty=True),
+    metadata=described("weather_hours"),
     owners=OWNERS,
     kinds=KINDS,
     code_version="1",
 )
-def weather_hours(context: dg.AssetExecutionContext) -> pl.LazyFrame:
+def weather_hours(context: dg.AssetExecutionContext) -> pl.DataFrame:
     """The weather at each airport, hour by hour. The last day of the year was not observed."""
-    return weather.weather_hours(source.read_weather(source_folder()), *days_of(context))
+    hours = weather.weather_hours(source.read_weather(source_folder()), *days_of(context))
+    return shown(context, "weather_hours", hours)
 
 
 @dg.asset(
@@ -57,11 +58,11 @@ def weather_hours(context: dg.AssetExecutionContext) -> pl.LazyFrame:
     kinds=KINDS,
     code_version="1",
 )
-def legs(departures: pl.LazyFrame, weather_hours: pl.LazyFrame) -> pl.LazyFrame:
-    """Each flight with its times as instants, its aircraft, carrier, airports, and the weather when it left."""
+def legs(context: dg.AssetExecutionContext, departures: pl.LazyFrame, weather_hours: pl.LazyFrame) -> pl.DataFrame:
+    """Each flight with its times as instants, its aircraft, carrier, airports, and the weather when it was to leave."""
     folder = source_folder()
     lookups = source.read_planes(folder), source.read_airports(folder), source.read_airlines(folder)
-    return flying.legs(departures, weather_hours, *lookups)
+    return shown(context, "legs", flying.legs(departures, weather_hours, *lookups))
 
 
 @dg.asset(
@@ -82,6 +83,7 @@ def route_delays(context: dg.AssetExecutionContext, legs: pl.LazyFrame) -> pl.Da
 @dg.asset(
     key_prefix="flights",
     group_name="flights",
+    backfill_policy=ALL_DAYS_AT_ONCE,
     metadata=described("carrier_scorecard", daily=False),
     owners=OWNERS,
     kinds=KINDS,

@@ -10,6 +10,9 @@ from pipeline_assets.stages.clock import ORIGIN_ZONE, shown_at
 # found because the airline reported a fleet number that happens to be somebody's registration.
 AIRLINER_SEATS = 20
 PISTON = ("Reciprocating", "4 Cycle")
+BUSINESS_JETS = ("GULFSTREAM AEROSPACE",)  # 22 seats, as many as a small airliner
+# Up to five characters after the N, the first no zero, one or two letters at the end, neither I nor O.
+REGISTRATION = r"^N[1-9](\d{0,4}|\d{0,3}[A-HJ-NP-Z]|\d{0,2}[A-HJ-NP-Z]{2})$"
 
 
 class Note(NamedTuple):
@@ -22,7 +25,8 @@ class Note(NamedTuple):
 
 def is_airliner() -> pl.Expr:
     """Boolean: the registered aircraft can be an airliner. Null when no aircraft was found."""
-    return (pl.col("seats") >= AIRLINER_SEATS) & ~pl.col("engine").is_in(PISTON)
+    small = pl.col("engine").is_in(PISTON) | pl.col("aircraft_manufacturer").is_in(BUSINESS_JETS)
+    return (pl.col("seats") >= AIRLINER_SEATS) & ~small
 
 
 def _local_date(moment: str, zone: pl.Expr) -> pl.Expr:
@@ -75,9 +79,9 @@ NOTES: dict[str, Note] = {
     ),
     "tailnum_missing": Note(pl.col("tailnum").is_null(), "kept as null", "no aircraft; all of them were cancelled"),
     "tailnum_malformed": Note(
-        ~pl.col("tailnum").str.contains(r"^N[0-9]"),
+        ~pl.col("tailnum").str.contains(REGISTRATION),
         "kept",
-        "D942DN is no US registration, and not for us to correct",
+        "no US registration, by the FAA's rules: fleet numbers of AA and MQ, and D942DN; not for us to correct",
     ),
     "aircraft_not_registered": Note(
         _no_match("seats", "tailnum"),
@@ -85,7 +89,9 @@ NOTES: dict[str, Note] = {
         "no such aircraft in planes.csv; nearly all are AA and MQ, who report fleet numbers",
     ),
     "aircraft_not_an_airliner": Note(
-        ~is_airliner(), "kept as null", "the registration belongs to a Cessna, a kit plane, a helicopter"
+        ~is_airliner(),
+        "kept as null",
+        "the registration belongs to a Cessna, a kit plane, a helicopter, a business jet",
     ),
     "aircraft_year_unknown": Note(
         is_airliner() & pl.col("aircraft_year").is_null(),

@@ -6,6 +6,8 @@ import polars as pl
 
 from pipeline_assets.stages.schemas import WEATHER_HOURS
 
+POSSIBLE_WIND = 200.0
+"""mph. The strongest wind ever measured at the surface is 253, a cyclone's; the data's own next largest is 43."""
 _NAMES = {
     "time_hour": "hour_start",
     "temp": "temperature",
@@ -22,8 +24,11 @@ def weather_hours(weather: pl.LazyFrame, first: date, last: date) -> pl.LazyFram
 
     Columns and dtypes: `schemas.WEATHER_HOURS`. Days are New York's. The source's local hour occurs twice in
     the night that daylight saving ends; its UTC instant does not, so the instant names the hour and both rows
-    stay. An hour that was not observed has no row, and 2013-12-31 has none at all: nothing is made up.
+    stay. An hour that was not observed has no row, and 2013-12-31 has none at all: nothing is made up. A wind that
+    cannot be is null.
     """
     day = pl.date("year", "month", "day")
     kept = weather.filter(day.is_between(first, last)).with_columns(day.alias("flight_date"))
-    return WEATHER_HOURS.conform(kept.rename(_NAMES)).sort("flight_date", "hour_start", "origin")
+    possible = pl.when(pl.col("wind_speed") <= POSSIBLE_WIND).then(pl.col("wind_speed"))
+    named = kept.rename(_NAMES).with_columns(possible.alias("wind_speed"))
+    return WEATHER_HOURS.conform(named).sort("flight_date", "hour_start", "origin")

@@ -1,4 +1,4 @@
-"""What a row of each stage must satisfy. A rule is broken where it is false; null is no breach."""
+"""What every row of each stage satisfies, over the whole year. A rule is broken where it is false; null is no breach."""
 
 from collections.abc import Mapping
 
@@ -6,11 +6,9 @@ import polars as pl
 
 from pipeline_assets.stages.clock import is_clock_time
 from pipeline_assets.stages.schemas import STAGES
+from pipeline_assets.stages.weather_hours import POSSIBLE_WIND
 
 AIRPORTS = ("EWR", "JFK", "LGA")
-
-# The strongest wind ever measured at the surface is 253 mph, a cyclone's; the data's own next largest is 43.
-POSSIBLE_WIND = 200.0
 
 
 def _ordered(earlier: str, later: str) -> pl.Expr:
