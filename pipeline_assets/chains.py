@@ -50,7 +50,8 @@ class Attempt:
     """One execution of a step by a run.
 
     nth: 1 for the step's first in this run. number: when it began, ms; more than those of all attempts of the chain
-    before it. again: whether the chain has tried the step, or may have, before. detached: no instance knows of it.
+    before it. again: whether the chain has tried the step, or may have, before. since: when the chain began (ms), of a
+    continuing run. detached: no instance knows of it.
     """
 
     chain: Chain
@@ -59,6 +60,7 @@ class Attempt:
     nth: int
     number: int
     detached: bool = False
+    since: int | None = None
 
     @property
     def again(self) -> bool:
@@ -85,7 +87,12 @@ def attempt_of(instance: DagsterInstance, run: DagsterRun, step_key: str, nth: i
     for run_id in chain.runs:
         for moment in own if run_id == run.run_id else step_starts(instance, run_id, step_key):
             number = max(moment, number + 1)
-    return Attempt(chain, run.run_id, step_key, nth, number)
+    return Attempt(chain, run.run_id, step_key, nth, number, since=_began(instance, chain))
+
+
+def _began(instance: DagsterInstance, chain: Chain) -> int | None:
+    first = instance.get_run_record_by_id(chain.first) if len(chain.runs) > 1 else None
+    return int((first.start_time or first.create_timestamp.timestamp()) * 1000) if first is not None else None
 
 
 def detached(step_key: str) -> Attempt:

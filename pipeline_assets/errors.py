@@ -30,6 +30,7 @@
     └── TransientError              it may be gone the next time
         ├── Contention              another writer was faster, again and again
         ├── Held                    a rollback is at work
+        ├── StorageRefused          a full disk, a read-only one
         └── FactsUnreachable        Dagster's instance could not be asked
 
 An error names the culprit, says what was not written, and gives the next command.
@@ -69,10 +70,11 @@ class DamagedTable(PermanentError):
     """A Delta table whose log or data files cannot be read."""
 
     def __init__(self, *, table: str, why: str) -> None:
-        self.table, self.why = table, why
+        self.table, self.why = table, why.splitlines()[0] if why else why
         super().__init__(
-            f"The Delta table {table} cannot be read: {why}. Nothing was written to it. "
-            "Earlier versions may still be readable; `pipeline-assets doctor` says which."
+            f"The Delta table {table} cannot be read: {self.why}. Nothing was written. Bring back what is missing (a backup, "
+            "a replica), or move the folder away and materialize the stage again; earlier versions may still be readable: "
+            f"`deltalake.DeltaTable({table!r}, version=N)`."
         )
 
 
@@ -196,6 +198,18 @@ class FactsUnreachable(TransientError):
         super().__init__(
             f"{describe(output, partition)} was not written: Dagster's storage could not be asked whether this "
             f"attempt is still wanted ({why}). Bring it back and run `pipeline-assets resume --last`."
+        )
+
+
+class StorageRefused(TransientError):
+    """The storage took no more: it is full, or read-only."""
+
+    def __init__(self, *, output: str, partition: str | None, table: str, why: str) -> None:
+        self.table = table
+        super().__init__(
+            f"{describe(output, partition)} was not written: the storage of {table} refused it ({why}). Nothing was "
+            "committed, what was there is as it was. Make room, or make it writable, and run "
+            "`pipeline-assets resume --last`."
         )
 
 

@@ -1,5 +1,6 @@
 """What the decision needs to know of one output, from the table's log, the event log and the run's status."""
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,6 +20,8 @@ from pipeline_assets.outputs import Output
 from pipeline_assets.proposals import READS
 from pipeline_assets.reading import memory_of, read_what_is_undone
 from pipeline_assets.steps import Step
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -44,7 +47,9 @@ def answered(output: Output, keys: Sequence[str]) -> Iterator[None]:
     try:
         yield
     except (SQLAlchemyError, ConnectionError) as error:
-        raise FactsUnreachable(output=output.name, partition=keys[0], why=str(error).splitlines()[0]) from error
+        unreachable = FactsUnreachable(output=output.name, partition=keys[0], why=str(error).splitlines()[0])
+        logger.error(unreachable)  # noqa: TRY400  Dagster cannot store it now, so nobody would read it there
+        raise unreachable from error
 
 
 def _why_stopped(step: Step, table: Table | None) -> str | None:
@@ -184,5 +189,6 @@ def _made_from_undone(step: Step, pins: Pins) -> bool:
 
 def decide(step: Step, output: Output, looked: Looked) -> rules.RangeDecision:
     """What the attempt may do with each partition."""
-    attempt = rules.Attempt(step.attempt.chain.number, step.attempt.number, step.pins, output.mode)
+    own = step.attempt
+    attempt = rules.Attempt(own.chain.number, own.number, step.pins, output.mode, own.since)
     return rules.decide_range(looked.facts, dict.fromkeys(looked.facts, attempt))

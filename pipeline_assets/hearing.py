@@ -1,6 +1,6 @@
 """Events for commits that no event speaks of: whoever opens a table to write it records them (invariant 2)."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
 
 from pipeline_assets import checkpoints
-from pipeline_assets.delta.decide import Mode
+from pipeline_assets.delta.decide import Mode, Pin
 from pipeline_assets.delta.names import data
 from pipeline_assets.delta.record import MAKES_DATA, Part
 from pipeline_assets.delta.scan import count_rows
@@ -16,6 +16,7 @@ from pipeline_assets.delta.table import Live, Table
 from pipeline_assets.outputs import Output
 from pipeline_assets.processes import is_gone
 from pipeline_assets.slices import slices_among
+from pipeline_assets.steps import Step
 
 RECENT = 10
 """How many commits whoever opens a table looks back."""
@@ -28,6 +29,20 @@ class Outcome:
     version: int
     part: Part
     flag: str | None = None
+
+
+def pins_of_others(step: Step, outcomes: Iterable[Outcome]) -> dict[str, Pin]:
+    """What an earlier attempt's commit was made from that this one did not know of when it began, and has adopted.
+
+    Only inputs that this one read at another version: from those of the earlier one the step's other outputs are made, too.
+    """
+    adopted = [one.part.pins for one in outcomes if one.flag == checkpoints.ADOPTED]
+    return {
+        name: pin
+        for pins in adopted
+        for name, pin in pins.items()
+        if step.pins.get(name, pin) != pin and pin not in step.told.get(name, ())
+    }
 
 
 def hear(instance: DagsterInstance | None, output: Output, table: Table, live: Mapping[str, Live]) -> list[str]:

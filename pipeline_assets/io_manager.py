@@ -20,6 +20,7 @@ from pipeline_assets.delta.table import open_table
 from pipeline_assets.delta.values import from_lazy, to_lazy
 from pipeline_assets.errors import NotMaterialized, PermanentError
 from pipeline_assets.events import report
+from pipeline_assets.hearing import pins_of_others
 from pipeline_assets.merge_config import MergeConfig, SchemaMode, WriteMode
 from pipeline_assets.outputs import Output, Settings, of_input, of_output, partition_keys
 from pipeline_assets.reading import declared_empty, frame_of, missing, read
@@ -163,6 +164,12 @@ class CheckpointIOManager(dg.IOManager):
         writer = Writer(step, of_output(context, self.settings), partition_keys(context))
         try:
             writer.write(to_lazy(obj))
+            if len(_outputs_of(_step_context(context))) > 1:
+                other = pins_of_others(step, writer.outcomes.values())
+                if other:
+                    raise ComputeAgain(
+                        other, f"{writer.output.name} was committed by an earlier attempt, from other inputs"
+                    )
         except ComputeAgain as again:
             _retry(context, step, again)
         report(context, writer)

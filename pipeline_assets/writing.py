@@ -5,25 +5,28 @@ from dataclasses import dataclass, field
 
 import polars as pl
 from deltalake import Schema
+from deltalake.exceptions import DeltaError
 
 from pipeline_assets import checkpoints, faults, proposals
 from pipeline_assets.columns import conformed
 from pipeline_assets.delta import commit as commits
 from pipeline_assets.delta.commit import Committed, Deadline, courtesy_lock, settle
 from pipeline_assets.delta.decide import Adopt, Again, Keep, Mode, Pin, RangeDecision, Refuse, Rival, Wait
-from pipeline_assets.delta.files import DataFile, Sink
+from pipeline_assets.delta.files import DataFile, Sink, delete_dead
 from pipeline_assets.delta.merge import try_merge
 from pipeline_assets.delta.partitions import Slice
 from pipeline_assets.delta.record import Part, Record
 from pipeline_assets.delta.rows import by_key, refuse_null_values, refuse_nulls
 from pipeline_assets.delta.schema import Conformed
+from pipeline_assets.delta.storage_errors import refusal_of
 from pipeline_assets.delta.table import Table, open_table
 from pipeline_assets.delta.writable import refuse_configuration, refuse_unwritable
-from pipeline_assets.errors import Contention, EmptyFrame, GivenUp, Held, NotNew, Taken
+from pipeline_assets.errors import Contention, GivenUp, Held, NotNew, StorageRefused
 from pipeline_assets.facts import Looked, answered, decide, look
+from pipeline_assets.guards import refuse_emptying, refuse_taken
 from pipeline_assets.hearing import Outcome, hear, hear_recent
 from pipeline_assets.merge_config import WriteMode
-from pipeline_assets.outputs import Output, is_of_op
+from pipeline_assets.outputs import Output
 from pipeline_assets.reading import memory_of
 from pipeline_assets.slices import slices_among
 from pipeline_assets.steps import Step
@@ -53,8 +56,18 @@ class Writer:
     def write(self, frame: pl.LazyFrame) -> dict[str, Outcome]:
         """Write a frame; what became of each partition. Nothing is computed where nothing would be written.
 
-        Raises GivenUp, Held, Contention, PartitionRefused, SchemaError, UnsupportedTable, ComputeAgain.
+        Raises GivenUp, Held, Contention, PartitionRefused, SchemaError, UnsupportedTable, StorageRefused, ComputeAgain.
         """
+        try:
+            return self._write(frame)
+        except (OSError, DeltaError, pl.exceptions.PolarsError) as error:
+            uri = self.output.location.uri
+            why = refusal_of(error, uri)
+            if why is None:
+                raise
+            raise StorageRefused(output=self.output.name, partition=self._spoken, table=uri, why=why) from error
+
+    def _write(self, frame: pl.LazyFrame) -> dict[str, Outcome]:
         self.table = open_table(self.output.location)
         if self.table is not None:
             refuse_unwritable(self.table, self.output.mode)
@@ -66,7 +79,7 @@ class Writer:
         self._raise(decision)
         if self._settled(decision) or self._not_new(looked):
             return self.outcomes
-        self._refuse_taken()
+        refuse_taken(self.output, self.keys, self.table)
         fitting = conformed(self.output, self.table, frame)
         self.new_columns = fitting.changed
         slices = slices_among(self.output.wanted(self.keys), fitting.schema, self.output.name)
@@ -85,7 +98,7 @@ class Writer:
             refuse_nulls(self.output.name, files, fitting.schema, self.output.location)
             filed = by_key(self.output.name, files, slices)
             if self.output.mode is Mode.OVERWRITE:
-                self._refuse_emptying([one for one in slices if not filed[one.key]])
+                refuse_emptying(self.output, self.table, [one for one in slices if not filed[one.key]])
         except BaseException:
             sink.discard()
             raise
@@ -137,7 +150,9 @@ class Writer:
         refuse_null_values(self.output.name, source, fitting.schema)
         merge = proposals.merge_of(self.output, source, slices)
         if merge.deletes:
-            self._refuse_emptying([one for one in slices if source.filter(one.expression()).is_empty()])
+            refuse_emptying(
+                self.output, self.table, [one for one in slices if source.filter(one.expression()).is_empty()]
+            )
         self._crash("before_write")
 
         def attempt(table: Table | None, keys: Sequence[str]) -> Committed | None:
@@ -203,16 +218,6 @@ class Writer:
             self.outcomes[key] = Outcome(version, part or Part(chain="", attempt=0), checkpoints.KEPT)
         return True
 
-    def _refuse_taken(self) -> None:
-        """Ops may take turns at a table; an asset's data is replaced by nobody else."""
-        if self.table is None or self.output.mode is Mode.APPEND:
-            return
-        others = self.table.others(self.output.name)
-        for key in self.keys if others else ():
-            for owner in sorted(others.get(key, ())):
-                if self.output.asset_key is not None or not is_of_op(owner):
-                    raise Taken(output=self.output.name, owner=owner, table=self.output.location.uri)
-
     def _take(self, decision: RangeDecision) -> None:
         for key, one in decision.each.items():
             if isinstance(one, Adopt):
@@ -233,8 +238,14 @@ class Writer:
     def _made(self, committed: Committed, decision: RangeDecision) -> None:
         self._crash("after_commit")
         self._take(decision)
-        if self.table is None or self.new_columns:
+        created = self.table is None
+        if created or self.new_columns:
             self._refresh()
+        if created and self.step.attempt.again and self.table is not None:
+            # There was no table yet whose fence could have told which files are dead; now the chain has committed.
+            attempt = self.step.attempt
+            slices = slices_among(self.output.wanted(self.keys), self.table.schema, self.output.name)
+            delete_dead(self.table, attempt.chain.number, attempt.number, slices)
         settle(self.output.location, committed)
         for key, part in committed.record.parts.items():
             if part is not None:
@@ -256,13 +267,6 @@ class Writer:
             return Held(output=self.output.name, partition=self._spoken, rollback=held, seconds=deadline.seconds)
         tries, seconds = deadline.tries, deadline.seconds
         return Contention(output=self.output.name, partition=self._spoken, tries=tries, seconds=seconds)
-
-    def _refuse_emptying(self, without_rows: Sequence[Slice]) -> None:
-        if self.table is None or self.output.allows_empty:
-            return
-        emptied = [one.key for one in without_rows if self.table.paths([one])]
-        if emptied:
-            raise EmptyFrame(output=self.output.name, partitions=emptied)
 
     def _refresh(self) -> None:
         if self.table is None:

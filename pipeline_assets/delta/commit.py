@@ -20,7 +20,7 @@ from deltalake.transaction import AddAction, RemoveAction, Transaction, create_t
 from filelock import FileLock, Timeout
 
 from pipeline_assets.delta.location import Location
-from pipeline_assets.delta.log import LOG, RECORD
+from pipeline_assets.delta.log import COUNTED, LOG, RECORD
 from pipeline_assets.delta.record import Record
 from pipeline_assets.delta.table import BASE, FOREIGN, Table, open_table
 
@@ -178,7 +178,11 @@ def commit_properties(
     return CommitProperties(
         max_commit_retries=0,
         app_transactions=[Transaction(app_id, value) for app_id, value in txns.items()],
-        custom_metadata={"operationParameters": _told(record), **(custom or {}), RECORD: record.as_json()},
+        custom_metadata={
+            "operationParameters": _told(record),
+            **(custom or {}),
+            RECORD: {**record.as_json(), COUNTED: len(txns)},
+        },
     )
 
 

@@ -54,12 +54,16 @@ class Rival:
 
 @dataclass(frozen=True)
 class Attempt:
-    """An attempt that wants to commit: its chain, its number (ms), and what it read."""
+    """An attempt that wants to commit: its chain, its number (ms), what it read, and since when there is the chain (ms).
+
+    since: of a chain's first run the number itself, as far as ties are concerned.
+    """
 
     chain: int
     number: int
     pins: Pins = field(default_factory=dict)
     mode: Mode = Mode.OVERWRITE
+    since: int | None = None
 
 
 @dataclass(frozen=True)
@@ -173,11 +177,15 @@ def older_inputs(facts: Facts, attempt: Attempt) -> Decision | None:
 
 
 def equal_inputs(facts: Facts, attempt: Attempt) -> Decision | None:
-    """5, the tie. From equal inputs, or without any, the later attempt wins."""
+    """5, the tie. Without inputs the later attempt wins; from equal ones what was made since the chain began stays.
+
+    So an older chain that is resumed after a newer one changes nothing, and a newer one that is asked for again does.
+    """
     for rival in _with_a_claim(facts, attempt):
         theirs = {name: pin for name, pin in rival.pins.items() if _comparable(attempt.pins.get(name), pin)}
         equal = all(attempt.pins[name].version == pin.version for name, pin in theirs.items())
-        if equal and rival.name.attempt > attempt.number:
+        since = attempt.number if attempt.since is None or not theirs else attempt.since
+        if equal and rival.name.attempt > since:
             return Keep(rival)
     return None
 

@@ -1,6 +1,7 @@
 """Where a Delta table lies, and the few file operations that its log and data files need."""
 
 import functools
+import logging
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ from deltalake.fs import DeltaStorageHandler
 from pyarrow import fs
 
 from pipeline_assets.errors import ConfigurationError
+
+logger = logging.getLogger(__name__)
 
 SAFE_IN_PATHS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~/+@,'!()&$:;")
 
@@ -71,12 +74,14 @@ class Location:
         return [info.base_name for info in found if info.type == fs.FileType.Directory]
 
     def delete(self, paths: Iterable[str]) -> None:
-        """Delete files; one that is gone already is fine."""
+        """Delete files that are no part of the table; one that is gone, or that cannot be deleted, is fine."""
         for path in paths:
             try:
                 self.files.delete_file(path)
             except FileNotFoundError:
                 continue
+            except OSError as error:  # it is no part of the table, and what is at work now has more to say
+                logger.warning("%s was not deleted from %s: %s", path, self.uri, error)
 
     def sync(self, folders: Iterable[str]) -> None:
         """Make the entries of local folders durable, up to the table's own; delta-rs never does."""

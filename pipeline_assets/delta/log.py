@@ -21,6 +21,8 @@ from pipeline_assets.errors import DamagedTable
 LOG = "_delta_log"
 RECORD = "pipelineAssets"
 """The key of our record in a commit's `commitInfo`."""
+COUNTED = "entries"
+"""In our record: how many `txn` entries its commit has, which are the last that is written of it."""
 _CHECKPOINT = re.compile(r"^(\d{20})\.checkpoint.*\.parquet$")
 _FILE_ACTIONS = ('{"add"', '{"remove"', '{"cdc"')
 
@@ -70,14 +72,23 @@ class TableLog:
             known = self._from_checkpoint(version)
         if known[0] == version:
             return known[1]
+        entries = self._forward(known, version)
+        if entries is None:  # log clean-up has taken some of it since: a checkpoint has the rest
+            entries = self._forward(self._from_checkpoint(version), version)
+        if entries is None:
+            raise DamagedTable(table=self.location.uri, why=f"its log has no entries up to version {version}")
+        if self._txns is None or version >= self._txns[0]:
+            self._txns = version, entries
+        return entries
+
+    def _forward(self, known: tuple[int, Mapping[str, int]], version: int) -> dict[str, int] | None:
+        """What is known, and what the entries after it say; None where one of them is gone."""
         at, entries = known[0], dict(known[1])
         for number in range(at + 1, version + 1):
             commit = self.commit(number)
             if commit is None:
-                raise DamagedTable(table=self.location.uri, why=f"its log has no entry {number}")
+                return None
             entries.update(commit.txns)
-        if self._txns is None or version >= self._txns[0]:
-            self._txns = version, entries
         return entries
 
     def commit(self, version: int) -> Commit | None:
@@ -132,7 +143,20 @@ class TableLog:
                 txns[action["txn"]["appId"]] = action["txn"]["version"]
             elif "metaData" in action:
                 schema = action["metaData"]["schemaString"]
+        self._refuse_cut_off(version, content, info, txns)
         return Commit(version, info, txns, data, schema)
+
+    def _refuse_cut_off(self, version: int, content: bytes, info: Mapping[str, Any], txns: Mapping[str, int]) -> None:
+        """A file that a crash cut off between two lines is an entry of its own, to Delta. Ours end with what they count."""
+        if not content.strip():
+            raise DamagedTable(table=self.location.uri, why=f"log entry {version} is empty")
+        record = info.get(RECORD)
+        counted = record.get(COUNTED) if isinstance(record, Mapping) else None
+        if counted is not None and counted != len(txns):
+            raise DamagedTable(
+                table=self.location.uri,
+                why=f"log entry {version} is cut off: it has {len(txns)} of {counted} txn entries",
+            )
 
 
 @lru_cache(maxsize=256)

@@ -97,6 +97,17 @@ def test_from_equal_inputs_the_later_attempt_wins() -> None:
     assert decide(Facts(rivals=[rival(attempt=50, a=1)]), trying(100, a=1)) == Write()
 
 
+def test_an_older_chain_that_is_resumed_keeps_what_was_made_from_the_same_since_it_began() -> None:
+    facts = Facts(rivals=[rival(attempt=50, raw=3)])
+    assert isinstance(decide(facts, Attempt(1, 90, pins(raw=3), since=10)), Keep)
+    assert isinstance(decide(facts, Attempt(1, 90, pins(raw=3), since=60)), Write)
+    assert isinstance(decide(facts, Attempt(1, 90, pins(raw=3))), Write)
+
+
+def test_a_resumed_chain_without_inputs_looks_at_the_world_later_and_wins() -> None:
+    assert isinstance(decide(Facts(rivals=[rival(attempt=50)]), Attempt(1, 90, since=10)), Write)
+
+
 def test_without_inputs_the_later_attempt_wins() -> None:
     later = rival(attempt=150)
     assert decide(Facts(rivals=[later]), trying(100)) == Keep(later)

@@ -14,6 +14,7 @@ from deltalake.schema import ArrayType, PrimitiveType, StructType
 from sqlalchemy.exc import OperationalError
 
 from pipeline_assets import facts
+from pipeline_assets.delta.log import log_of
 from pipeline_assets.delta.types import polars_schema
 from pipeline_assets_tests.io_manager.running import failure, parquet, rows, run, told, version
 
@@ -206,11 +207,21 @@ def cut_off(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-40])
 
 
-@pytest.mark.parametrize("damage", [no_json, cut_off])
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def cut_off_between_two_lines(path: Path) -> None:
+    """To Delta that is an entry of its own, which adds files and removes none."""
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:2]))
+
+
+@pytest.mark.parametrize("damage", [no_json, cut_off, empty, cut_off_between_two_lines])
 def test_a_log_that_cannot_be_read(instance: dg.DagsterInstance, root: Path, damage: Callable[[Path], None]) -> None:
     for _ in range(2):
         run(instance, root, [asset(NUMBERS)])
     damage(last_entry(root))
+    log_of.cache_clear()  # as in a new process
     before = last_entry(root).read_bytes()
     said = failure(run(instance, root, [asset(NUMBERS)], ok=False))
     assert "DamagedTable" in said

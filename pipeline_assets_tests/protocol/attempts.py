@@ -13,6 +13,7 @@ from pipeline_assets.delta.decide import (
     Keep,
     Name,
     Pin,
+    RangeDecision,
     Refuse,
     Rival,
     Wait,
@@ -107,7 +108,7 @@ class Trying:
                     self.world.count["adopted"] += isinstance(one, Adopt)
                 yield
                 self.report(output, decision.writes)
-                return pins
+                return (yield from self.as_adopted(decision, pins))
 
     def begin(self) -> Iterator[None]:
         """Give up the chain's earlier attempts; whether all is committed already."""
@@ -142,6 +143,16 @@ class Trying:
             for item in self.mine(output).values():
                 for up, pin in item.pins.items():
                     self.read_by_committed.setdefault(up, set()).add(pin)
+
+    def as_adopted(self, decision: RangeDecision, pins: Pins) -> Iterator[None]:
+        """An earlier attempt's commit that this one did not know of when it began says what the other outputs are made of."""
+        adopted = [one.checkpoint for one in decision.each.values() if isinstance(one, Adopt)]
+        unlike = any(
+            pins[up] != pin and pin not in self.read_by_committed.get(up, ())
+            for checkpoint in adopted
+            for up, pin in checkpoint.pins.items()
+        )
+        return (yield from self.compute_again(pins, {})) if unlike else pins
 
     def compute_again(self, pins: Pins, told: Mapping[str, Pin]) -> Iterator[None]:
         """From other pins; what it is told is remembered by the chain."""
@@ -201,7 +212,8 @@ class Trying:
                 rivals=[self.rival(item) for item in live if item.name not in self.world.undone],
                 undone_inputs=undone_inputs,
             )
-        attempt = Attempt(self.chain.number, self.number, pins, mode_of(output))
+        since = self.chain.began if self.chain.run > 1 else None
+        attempt = Attempt(self.chain.number, self.number, pins, mode_of(output), since)
         return table.version, decide_range(facts, dict.fromkeys(facts, attempt), self.world.rules)
 
     def rival(self, item: Item) -> Rival:

@@ -49,6 +49,7 @@ def run(world: World, chain: Chain, threads: list[tuple[Iterator[None], str, Cha
     """One run of a chain: its stages in order, each retried when it is given up."""
     chain.run += 1
     number, chain.status, chain.why = chain.run, "running", ""
+    chain.began = chain.began or world.clock
     for stage in chain.select:
         if again and finished(world, chain, stage):
             continue

@@ -135,6 +135,7 @@ class Chain:
     kept: dict[tuple[str, str], Name] = field(default_factory=dict)
     source: int | None = None
     raised: dict[tuple[str, str], set[Pin]] = field(default_factory=dict)
+    began: int | None = None
     attempts: dict[str, int] = field(default_factory=dict)
     fenced: dict[str, int] = field(default_factory=dict)
 
