@@ -164,14 +164,12 @@ class CheckpointIOManager(dg.IOManager):
         writer = Writer(step, of_output(context, self.settings), partition_keys(context))
         try:
             writer.write(to_lazy(obj))
-            if len(_outputs_of(_step_context(context))) > 1:
-                other = pins_of_others(step, writer.outcomes.values())
-                if other:
-                    raise ComputeAgain(
-                        other, f"{writer.output.name} was committed by an earlier attempt, from other inputs"
-                    )
         except ComputeAgain as again:
             _retry(context, step, again)
+        other = pins_of_others(step, writer.outcomes.values()) if len(_outputs_of(_step_context(context))) > 1 else {}
+        if other:
+            why = f"{writer.output.name} was committed by an earlier attempt, from other inputs"
+            _retry(context, step, ComputeAgain(other, why))
         report(context, writer)
 
     def _begun(self, context: InputContext | OutputContext) -> Step:
