@@ -60,7 +60,7 @@ clean: ## removes the environment and all caches; tables and Dagster's storage s
 	find pipeline_assets pipeline_assets_tests -name __pycache__ -prune -exec rm -rf {} +
 
 clean-data: ## removes the tables, and with them Dagster's storage, which is their checkpoint log
-	@rm -rf data storage history schedules logs .logs_queue .telemetry .nux
+	@rm -rf data storage history schedules logs pipeline_assets_crashes .logs_queue .telemetry .nux
 
 # Debian's python3 has no ensurepip without python3-venv: the outer pip fills the environment.
 PIP := $(PYTHON) -m pip --python $(BIN)/python install --quiet --use-pep517 --disable-pip-version-check --no-warn-script-location

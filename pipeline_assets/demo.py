@@ -9,19 +9,20 @@ from dagster import AssetKey, DagsterInstance
 
 from pipeline_assets import checkpoints
 from pipeline_assets.delta.names import WHOLE
-from pipeline_assets.settings import HOME, project_root, quiet, tables_root
+from pipeline_assets.delta.table import open_table
+from pipeline_assets.settings import HOME, io_manager, project_root, quiet, tables_root
 
 FIRST, DAYS = date(2013, 1, 1), 7
 STAGES = ("departures", "weather_hours", "legs", "route_delays", "carrier_scorecard")
 
 
-def main(again: bool = False) -> int:
+def main() -> int:
     """Materialize the week unless it is there; 0 where all of it is there then."""
     os.environ.setdefault(HOME, str(project_root()))
     week = [(FIRST + timedelta(days=offset)).isoformat() for offset in range(DAYS)]
     started = time.monotonic()
     with DagsterInstance.get() as instance:
-        there = not again and all(_latest(instance, stage, week) for stage in STAGES)
+        there = all(_latest(instance, stage, week) for stage in STAGES)
         if not there and not _materialize(instance, week):
             print("The run failed; `pipeline-assets resume --last` continues it.", file=sys.stderr)
             return 1
@@ -44,11 +45,15 @@ def _materialize(instance: DagsterInstance, week: list[str]) -> bool:
 
 
 def _latest(instance: DagsterInstance, stage: str, week: list[str]) -> list[checkpoints.Checkpoint]:
-    """The newest checkpoint of each day; none where a day is missing."""
+    """The newest checkpoint of each day; none where a day is missing, or its table is not there (any more)."""
     keys = [WHOLE] if stage == "carrier_scorecard" else week
+    table = open_table(io_manager().settings().root.child("flights", stage))
     newest: dict[str, checkpoints.Checkpoint] = {}
+    if table is None:
+        return []
     for one in checkpoints.remembered(instance, AssetKey(["flights", stage]), keys):
-        newest.setdefault(one.partition, one)
+        if one.table_id == table.id:
+            newest.setdefault(one.partition, one)
     return list(newest.values()) if set(keys) <= set(newest) else []
 
 
@@ -65,12 +70,13 @@ def _show(instance: DagsterInstance, week: list[str]) -> None:
 
 _NEXT = """Next:
   make ui                     the Dagster UI on http://127.0.0.1:3000
+  export DAGSTER_HOME=$PWD    then break it on purpose:
   PIPELINE_ASSETS_CRASH=before_write:flights/legs .venv/bin/dagster asset materialize \\
     -m pipeline_assets.definitions --select 'key:"flights/*"' --partition {next}
-                              kill the third stage of four with SIGKILL
+                              SIGKILL, when the third stage has its files and is about to commit
   .venv/bin/pipeline-assets resume --last
                               continue: only what is left is run"""
 
 
 if __name__ == "__main__":
-    sys.exit(main(again="--again" in sys.argv[1:]))
+    sys.exit(main())

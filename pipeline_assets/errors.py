@@ -25,7 +25,7 @@
     │   ├── DamagedSource           stages/source.py
     │   ├── MergeRefused            delta/merge.py
     │   ├── NotRestorable           delta/restore.py
-    │   ├── NotResumable            recovery/resume.py
+    │   ├── NotResumable            recovery/plan.py
     │   └── NotAdopted              recovery/adopt.py
     └── TransientError              it may be gone the next time
         ├── Contention              another writer was faster, again and again

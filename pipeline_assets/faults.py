@@ -9,13 +9,18 @@ import signal
 import tempfile
 from pathlib import Path
 
+from pipeline_assets.errors import ConfigurationError
+
 VARIABLE = "PIPELINE_ASSETS_CRASH"
 POINTS = ("before_compute", "before_write", "after_commit", "after_event")
 
 
 def is_set() -> bool:
-    """Whether any crash is asked for."""
-    return bool(os.environ.get(VARIABLE))
+    """Whether any crash is asked for. Raises ConfigurationError for a point that there is not."""
+    asked = os.environ.get(VARIABLE)
+    if asked and asked.partition(":")[0] not in POINTS:
+        raise ConfigurationError(f"{VARIABLE}={asked} names no fault point; there are {', '.join(POINTS)}.")
+    return bool(asked)
 
 
 def armed(point: str, stage: str) -> bool:

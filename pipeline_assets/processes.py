@@ -1,38 +1,104 @@
 """Whether the process of a run is gone."""
 
+import functools
 import os
+import socket
+import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from dagster import DagsterEventType, DagsterInstance, DagsterRun, DagsterRunStatus
 
+PLACE_TAG = "pipeline_assets/place"
+"""Where a run's steps are executed; with the run's id, since a re-execution inherits tags."""
+PATIENCE_SECONDS = 60.0
+"""So long after its start a run that has not named its process yet may be about to."""
 _EVENTS = {
     DagsterEventType.ENGINE_EVENT,
     DagsterEventType.PIPELINE_STARTING,
     DagsterEventType.RESOURCE_INIT_SUCCESS,
     DagsterEventType.STEP_WORKER_STARTED,
 }
-_AT_WORK = {DagsterRunStatus.STARTING, DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING}
+_AT_WORK = {
+    DagsterRunStatus.NOT_STARTED,
+    DagsterRunStatus.STARTING,
+    DagsterRunStatus.STARTED,
+    DagsterRunStatus.CANCELING,
+}
 _SLACK_SECONDS = 2.0
 """A process may begin this much later than the event says, by the clock's ticks."""
 
 
-def is_gone(instance: DagsterInstance, run: DagsterRun) -> bool:
+@dataclass(frozen=True)
+class Place:
+    """What a process id is an id of: host, boot of it, and namespace of ids (a container's)."""
+
+    host: str
+    boot: str
+    namespace: str
+
+
+@functools.cache
+def here() -> Place:
+    """Where this process runs."""
+    boot = Path("/proc/sys/kernel/random/boot_id")
+    namespace = Path("/proc/self/ns/pid")
+    return Place(
+        socket.gethostname(),
+        boot.read_text().strip() if boot.exists() else "",
+        os.readlink(namespace) if namespace.exists() else "",
+    )
+
+
+_marked: set[str] = set()
+
+
+def mark_place(instance: DagsterInstance, run: DagsterRun) -> None:
+    """Note where a run is at work, once a process and run, so that no other host takes it for dead."""
+    if run.run_id in _marked:
+        return
+    _marked.add(run.run_id)
+    if place_of(run) != here():
+        place = f"{run.run_id} {here().host} {here().boot} {here().namespace}"
+        instance.add_run_tags(run.run_id, {PLACE_TAG: place})
+
+
+def place_of(run: DagsterRun) -> Place | None:
+    """Where a run is, or was, at work; None where it did not say."""
+    of_run, *place = run.tags.get(PLACE_TAG, "").split(" ")
+    return Place(*place) if of_run == run.run_id and len(place) == 3 else None
+
+
+def is_gone(instance: DagsterInstance, run: DagsterRun) -> bool | None:
     """Whether a run is at work by its status, while none of the processes that its events name is alive any more.
 
-    A process of the same id that began after the event is another one. A run that named no process is not gone.
+    None where it cannot be told from here: it is at work on another host, or was launched and has named no process. A
+    process of the same id that began after the event is another one.
     """
     if run.status not in _AT_WORK:
         return False
-    seen = False
+    place = place_of(run)
+    if place is not None and place != here():
+        restarted = place.host == here().host and place.boot != here().boot
+        return True if restarted else None
+    pids = _pids(instance, run)
+    if pids:
+        return not any(is_alive(pid, since) for pid, since in pids)
+    if run.remote_job_origin is not None:
+        return None
+    record = instance.get_run_record_by_id(run.run_id)
+    return record is not None and time.time() - record.update_timestamp.timestamp() > PATIENCE_SECONDS
+
+
+def _pids(instance: DagsterInstance, run: DagsterRun) -> list[tuple[int, float]]:
+    """The processes that a run's events name, and when."""
+    found = []
     for entry in instance.all_logs(run.run_id, of_type=_EVENTS):
         data = entry.get_dagster_event().event_specific_data
         pid = getattr(data, "metadata", {}).get("pid")
-        if pid is None or not str(pid.value).isdigit():
-            continue
-        seen = True
-        if is_alive(int(pid.value), entry.timestamp):
-            return False
-    return seen
+        if pid is not None and str(pid.value).isdigit():
+            found.append((int(pid.value), entry.timestamp))
+    return found
 
 
 def is_alive(pid: int, since: float) -> bool:

@@ -11,6 +11,7 @@ from pipeline_assets.delta.decide import Pin
 from pipeline_assets.delta.partitions import Slice
 from pipeline_assets.delta.table import Table
 from pipeline_assets.outputs import Output
+from pipeline_assets.processes import mark_place
 
 
 @dataclass
@@ -67,4 +68,6 @@ def step_of(step_context: Any) -> Step:
         instance: DagsterInstance = step_context.instance
         attempt = attempt_of(instance, step_context.dagster_run, step_context.step.key, nth)
         found = _steps[step_context] = Step(attempt, instance)
+        if not attempt.detached:
+            mark_place(instance, step_context.dagster_run)
     return found

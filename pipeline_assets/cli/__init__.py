@@ -1,12 +1,9 @@
 """`pipeline-assets`, the command line. Exit status: 0 done, 1 the pipeline failed, 2 wrong usage, 3 refused."""
 
-import os
-
 import click
 
 from pipeline_assets.cli.adopt import adopt_command
 from pipeline_assets.cli.resume import resume_command
-from pipeline_assets.settings import HOME, project_root
 
 
 @click.group()
@@ -21,5 +18,4 @@ cli.add_command(adopt_command)
 
 def main() -> None:
     """The console script."""
-    os.environ.setdefault(HOME, str(project_root()))
     cli.main(prog_name="pipeline-assets")

@@ -1,12 +1,13 @@
 """`pipeline-assets adopt`: make a checkpoint of what is in a table."""
 
 import json
+from collections.abc import Sequence
+from dataclasses import asdict
 
 import click
-from dagster import DagsterInstance
 
-from pipeline_assets.cli.location import CodeLocation
-from pipeline_assets.cli.refusals import DONE, refusing
+from pipeline_assets.cli.location import CodeLocation, instance
+from pipeline_assets.cli.refusals import DONE, printing_to_stderr, refusing
 from pipeline_assets.recovery.adopt import adopt
 
 
@@ -21,15 +22,21 @@ def adopt_command(table: str, version: int | None, module: str | None, as_json: 
 
     For a table that another tool wrote, or a foreign commit that is meant. No row is changed.
     """
-    with DagsterInstance.get() as instance:
-        done = adopt(instance, CodeLocation(module).definition(), table, version)
+    with instance() as opened, printing_to_stderr(as_json):
+        done = adopt(opened, CodeLocation(module).repository, table, version)
     if as_json:
-        click.echo(json.dumps({"table": done.table, "version": done.version, "partitions": list(done.partitions)}))
-    else:
-        what = "its rows" if list(done.partitions) == ["*"] else f"{len(done.partitions)} partitions"
-        click.echo(
-            f"Adopted: {what} of {done.table}, as version {done.version}."
-            if done.partitions
-            else f"{done.table}: nothing to adopt."
-        )
+        click.echo(json.dumps(asdict(done)))
+        return DONE
+    if done.recorded:
+        click.echo(f"{done.table}: {_partitions(done.recorded)} had a checkpoint whose event was lost; it was sent.")
+    if done.partitions:
+        click.echo(f"Adopted: {_partitions(done.partitions)} of {done.table}, as version {done.version}.")
+    elif not done.recorded:
+        click.echo(f"{done.table}: nothing to adopt.")
     return DONE
+
+
+def _partitions(keys: Sequence[str]) -> str:
+    if list(keys) == ["*"]:
+        return "its rows"
+    return f"partition {keys[0]}" if len(keys) == 1 else f"{len(keys)} partitions"

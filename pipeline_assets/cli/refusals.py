@@ -1,9 +1,11 @@
-"""How a command ends when something is refused: the text on stderr, status 3, or 1 where the pipeline failed."""
+"""How a command ends when something is refused: the text on stderr, status 3; and what it may print."""
 
 import functools
 import json
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -29,3 +31,20 @@ def refusing(command: Callable[..., int]) -> Callable[..., None]:
         sys.exit(status)
 
     return run
+
+
+@contextmanager
+def printing_to_stderr(wanted: bool) -> Iterator[None]:
+    """What stages print, in this process and in those of steps, goes to stderr: stdout is one document's."""
+    if not wanted:
+        yield
+        return
+    sys.stdout.flush()
+    stdout = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(stdout, 1)
+        os.close(stdout)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from dagster import DagsterInstance
 from dagster._core.definitions.repository_definition import RepositoryDefinition
+from deltalake.exceptions import DeltaError
 
 from pipeline_assets import checkpoints
 from pipeline_assets.delta import names
@@ -15,8 +16,9 @@ from pipeline_assets.delta.location import Location
 from pipeline_assets.delta.partitions import Slice
 from pipeline_assets.delta.record import Part, Record, chain_id
 from pipeline_assets.delta.scan import count_rows
+from pipeline_assets.delta.storage_errors import refusal_of
 from pipeline_assets.delta.table import Live, Table, open_table
-from pipeline_assets.errors import PermanentError
+from pipeline_assets.errors import PermanentError, StorageRefused
 from pipeline_assets.hearing import Outcome, described_by, hear, said_of
 from pipeline_assets.outputs import Output, of_asset
 from pipeline_assets.recovery.plan import settings_by_resource
@@ -31,11 +33,15 @@ class NotAdopted(PermanentError):
 
 @dataclass(frozen=True)
 class Adopted:
-    """What was adopted: the table, the version that says so, and the partitions."""
+    """What was adopted: the table, the version that says so, and the partitions.
+
+    recorded: those whose checkpoint was there, and only its event was lost, which it has now.
+    """
 
     table: str
     version: int
     partitions: Sequence[str]
+    recorded: Sequence[str] = ()
 
 
 def adopt(
@@ -50,22 +56,29 @@ def adopt(
     there = open_table(output.location)
     if there is None:
         raise NotAdopted(f"There is no Delta table at {output.location.uri}; materialize {output.name} to make one.")
-    if version is not None and there.last_change() != version:
-        raise NotAdopted(
-            f"{output.location.uri} was changed last by version {there.last_change()}, not {version}. Nothing was "
-            f"changed; look at it, then `pipeline-assets adopt {table} --version {there.last_change()}`."
-        )
-    return _adopt(instance, output, there)
+    try:
+        return _adopt(instance, output, there, table, version)
+    except (OSError, DeltaError) as error:
+        why = refusal_of(error, output.location.uri)
+        if why is None:
+            raise
+        raise StorageRefused(output=output.name, partition=None, table=output.location.uri, why=why) from error
 
 
-def _adopt(instance: DagsterInstance, output: Output, table: Table) -> Adopted:
+def _adopt(instance: DagsterInstance, output: Output, table: Table, asked: str, version: int | None) -> Adopted:
     chain = str(uuid.uuid4())
     moment = int(time.time() * 1000)
     said: dict[str, Part] = {}
+    recorded: set[str] = set()
 
     def propose(now: Table) -> Proposal | None:
+        if version is not None and now.last_change() != version:
+            raise NotAdopted(
+                f"{now.location.uri} was changed last by version {now.last_change()}, not {version}. Nothing was "
+                f"changed; look at it, then `pipeline-assets adopt {asked} --version {now.last_change()}`."
+            )
         said.clear()
-        for one in _unexplained(instance, output, now):
+        for one in _unexplained(instance, output, now, recorded):
             rows = count_rows(now.location, now.version, one)
             said[one.key] = Part(chain, moment, rows=rows, rows_in=rows, engine=ENGINE)
         if not said:
@@ -78,18 +91,18 @@ def _adopt(instance: DagsterInstance, output: Output, table: Table) -> Adopted:
 
     committed = commit_when(table, propose, Deadline(output.settings.commit_seconds))
     if committed is None:
-        return Adopted(output.location.uri, table.version, [])
+        return Adopted(output.location.uri, table.version, [], sorted(recorded))
     table.refresh()
     describe = described_by(output, table)
     assert output.asset_key is not None
     for key, part in said.items():
         told = said_of(output, table, describe, key, Outcome(committed.version, part, checkpoints.ADOPTED))
         checkpoints.record_event(instance, output.asset_key, key, told)
-    return Adopted(output.location.uri, committed.version, sorted(said))
+    return Adopted(output.location.uri, committed.version, sorted(said), sorted(recorded))
 
 
-def _unexplained(instance: DagsterInstance, output: Output, table: Table) -> list[Slice]:
-    """Partitions with data that no checkpoint explains; one whose event alone was lost gets it."""
+def _unexplained(instance: DagsterInstance, output: Output, table: Table, recorded: set[str]) -> list[Slice]:
+    """Partitions with data that no checkpoint explains; one whose event alone was lost gets it, and is `recorded`."""
     slices = slices_among(output.wanted(_all_keys(instance, output)), table.schema, output.name)
     lost: dict[str, Live] = {}
     found = []
@@ -104,7 +117,7 @@ def _unexplained(instance: DagsterInstance, output: Output, table: Table) -> lis
             found.append(one)
         else:
             lost[one.key] = live
-    hear(instance, output, table, lost)
+    recorded.update(hear(instance, output, table, lost))
     return found
 
 

@@ -6,9 +6,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import dagster as dg
-from dagster import DagsterInstance, DagsterRun, JobDefinition
+from dagster import AssetKey, DagsterInstance, DagsterRun, JobDefinition
+from dagster._core.definitions.partitions.context import partition_loading_context
+from dagster._core.errors import DagsterInvalidSubsetError, DagsterRunNotFoundError
 from dagster._core.execution.api import create_execution_plan
 from dagster._core.execution.plan.plan import ExecutionPlan
+from dagster._core.execution.plan.state import KnownExecutionState, _derive_state_from_logs
 from dagster._core.storage.tags import (
     ASSET_PARTITION_RANGE_END_TAG,
     ASSET_PARTITION_RANGE_START_TAG,
@@ -19,9 +22,16 @@ from pipeline_assets.chains import Chain, chain_of, steps_of, succeeded
 from pipeline_assets.delta.names import WHOLE
 from pipeline_assets.delta.record import chain_id
 from pipeline_assets.delta.table import Live, Table, open_table
+from pipeline_assets.errors import PermanentError
 from pipeline_assets.hearing import hear
-from pipeline_assets.io_manager import CheckpointIOManager
+from pipeline_assets.io_manager import CheckpointIOManager, DeltaCheckpointIOManager
 from pipeline_assets.outputs import Output, Settings, of_asset
+
+FINISHED, COMMITTED, LEFT = "finished", "committed", "left"
+
+
+class NotResumable(PermanentError):
+    """A run that cannot, or need not, be continued; nothing was changed."""
 
 
 @dataclass(frozen=True)
@@ -43,14 +53,19 @@ class Committed:
     @property
     def complete(self) -> bool:
         """Whether that is all that the step writes there."""
-        return set(self.written.keys) <= set(self.live)
+        return bool(self.written.keys) and set(self.written.keys) <= set(self.live)
 
 
 @dataclass(frozen=True)
 class StepState:
-    """A step of the chain. state: `succeeded`, `committed` (its event was lost), or `left`."""
+    """A step of the chain.
+
+    name: the assets that it makes, or its own key. state: `finished`, `committed` (its event was lost), or `left`.
+    versions: of its tables, where what the chain wrote is live.
+    """
 
     key: str
+    name: str
     state: str
     versions: Mapping[str, int] = field(default_factory=dict)
 
@@ -62,48 +77,79 @@ class Plan:
     run: DagsterRun
     chain: Chain
     steps: Sequence[StepState]
+    known: KnownExecutionState
 
     @property
     def to_run(self) -> list[str]:
         """Keys of the steps that are run."""
-        return [step.key for step in self.steps if step.state == "left"]
+        return [step.key for step in self.steps if step.state == LEFT]
 
 
-def plan_of(instance: DagsterInstance, run: DagsterRun, job: JobDefinition) -> Plan:
-    """What is left of the chain that a run is the newest of. What it committed without an event gets its event."""
+def plan_of(instance: DagsterInstance, run: DagsterRun, job: JobDefinition, *, record: bool = True) -> Plan:
+    """What is left of the chain that a run is the newest of, for its job with the run's selection.
+
+    record: what the chain committed without an event gets its event. Raises NotResumable.
+    """
     chain = chain_of(instance, run)
-    planned = planned_steps(instance, chain)
     done = succeeded(instance, chain)
-    job = _subset(job, run)
     execution = create_execution_plan(job, run.run_config, tags=run.tags)
+    retry, known = _by_the_log(instance, run)
     states = []
     with settings_by_resource(instance, job, run.run_config) as settings:
-        for key in [step.key for step in execution.get_all_steps_in_topo_order() if step.key in planned]:
-            if key in done:
-                states.append(StepState(key, "succeeded"))
-                continue
-            found = [committed_by(chain, one) for one in written_by(execution, key, run, job, settings)]
-            adopted = [one for one in found if one is not None]
-            for one in adopted:
-                hear(instance, one.written.output, one.table, one.live)
-            versions = {
-                one.written.output.name: max(live.version for live in one.live.values()) for one in adopted if one.live
-            }
-            whole = (
-                bool(found) and _only_tables(execution, key, len(found)) and all(one and one.complete for one in found)
-            )
-            states.append(StepState(key, "committed" if whole else "left", versions))
-    return Plan(run, chain, states)
+        for key in _planned(instance, chain, execution):
+            found = [committed_by(chain, one) for one in written_by(instance, execution, key, run, job, settings)]
+            adopted = [one for one in found if one is not None and one.live]
+            versions = {one.written.output.name: max(live.version for live in one.live.values()) for one in adopted}
+            for one in _resolved(key, retry):
+                state = FINISHED if one in done else LEFT
+                if state == LEFT and _only_tables(execution, key, len(found)) and all(o and o.complete for o in found):
+                    state = COMMITTED
+                if record and state != FINISHED:
+                    for output in adopted:
+                        hear(instance, output.written.output, output.table, output.live)
+                states.append(StepState(one, _name_of(execution, key) or one, state, versions))
+    return Plan(run, chain, states, known)
 
 
-def planned_steps(instance: DagsterInstance, chain: Chain) -> set[str]:
-    """All steps that the chain set out to execute."""
+def _by_the_log(instance: DagsterInstance, run: DagsterRun) -> tuple[Sequence[str], KnownExecutionState]:
+    """What Dagster's log says is to be retried, mapped steps one by one, and what it knows of the others' outputs."""
+    try:
+        return _derive_state_from_logs(instance, run)
+    except DagsterRunNotFoundError as error:
+        raise NotResumable(
+            f"A run that run {run.run_id} continues was deleted, and with it what is known of its steps ({error}). Nothing "
+            "was changed; start a new run."
+        ) from error
+
+
+def _planned(instance: DagsterInstance, chain: Chain, execution: ExecutionPlan) -> list[str]:
+    """All steps that the chain set out to execute, in their order. Raises NotResumable where one is there no more."""
     planned: set[str] = set()
     for run_id in chain.runs:
         run = instance.get_run_by_id(run_id)
         if run is not None:
-            planned |= steps_of(instance, run)
-    return planned
+            planned |= {_unresolved(key) for key in steps_of(instance, run)}
+    steps = [step.key for step in execution.get_all_steps_in_topo_order()]
+    gone = sorted(planned - set(steps))
+    if gone:
+        raise NotResumable(
+            f"Run {chain.runs[-1]} planned {', '.join(gone)}, which the code location has no more (renamed, removed?). "
+            "Nothing was changed; bring it back, or start a new run."
+        )
+    return [key for key in steps if key in planned]
+
+
+def _unresolved(key: str) -> str:
+    """`proc[?]` for the step `proc[k0]` of a dynamic graph."""
+    name, bracket, _ = key.partition("[")
+    return f"{name}[?]" if bracket else key
+
+
+def _resolved(key: str, retry: Sequence[str]) -> list[str]:
+    """A step, or of a mapped one those that the log says are to be retried."""
+    if not key.endswith("[?]"):
+        return [key]
+    return [one for one in retry if _unresolved(one) == key]
 
 
 def committed_by(chain: Chain, written: Written) -> Committed | None:
@@ -123,6 +169,7 @@ def committed_by(chain: Chain, written: Written) -> Committed | None:
 
 
 def written_by(
+    instance: DagsterInstance,
     execution: ExecutionPlan,
     step_key: str,
     run: DagsterRun,
@@ -131,24 +178,22 @@ def written_by(
 ) -> list[Written]:
     """The assets that a step writes through an IO manager of ours."""
     found = []
-    for output in execution.get_step_by_key(step_key).step_outputs:
-        asset_key = output.properties.asset_key
-        if asset_key is None:
-            continue
+    for asset_key in _assets_of(execution, step_key):
         node = job.asset_layer.get(asset_key)
         if (io := settings.get(node.io_manager_key or "io_manager")) is not None:
-            definition = node.partitions_def
-            found.append(Written(of_asset(asset_key, node.metadata, definition, io), keys_of(run, definition)))
+            output = of_asset(asset_key, node.metadata, node.partitions_def, io)
+            found.append(Written(output, keys_of(instance, run, node.partitions_def)))
     return found
 
 
-def keys_of(run: DagsterRun, definition: dg.PartitionsDefinition[Any] | None) -> list[str]:
+def keys_of(instance: DagsterInstance, run: DagsterRun, definition: dg.PartitionsDefinition[Any] | None) -> list[str]:
     """The partition keys of an asset that a run writes."""
     if definition is None:
         return [WHOLE]
     start, end = run.tags.get(ASSET_PARTITION_RANGE_START_TAG), run.tags.get(ASSET_PARTITION_RANGE_END_TAG)
     if start is not None and end is not None:
-        return list(definition.get_partition_keys_in_range(dg.PartitionKeyRange(start, end)))
+        with partition_loading_context(dynamic_partitions_store=instance):
+            return list(definition.get_partition_keys_in_range(dg.PartitionKeyRange(start, end)))
     return [run.tags[PARTITION_NAME_TAG]] if PARTITION_NAME_TAG in run.tags else []
 
 
@@ -156,21 +201,44 @@ def keys_of(run: DagsterRun, definition: dg.PartitionsDefinition[Any] | None) ->
 def settings_by_resource(
     instance: DagsterInstance, job: JobDefinition, run_config: Mapping[str, Any]
 ) -> Iterator[dict[str, Settings]]:
-    """The configuration of each of our IO managers, by its resource key."""
-    keys = {job.asset_layer.get(key).io_manager_key or "io_manager" for key in job.asset_layer.executable_asset_keys}
-    wanted = {key: job.resource_defs[key] for key in keys if key in job.resource_defs}
+    """The configuration of each of our IO managers, by its resource key. No other resource is made."""
+    wanted = {
+        key: resource
+        for key, resource in job.resource_defs.items()
+        if issubclass(getattr(resource, "configurable_resource_cls", object), DeltaCheckpointIOManager)
+    }
     config = {key: one for key, one in (run_config.get("resources") or {}).items() if key in wanted}
     with dg.build_resources(wanted, instance=instance, resource_config=config) as built:
         found = {key: getattr(built, key) for key in wanted}
         yield {key: one.settings for key, one in found.items() if isinstance(one, CheckpointIOManager)}
 
 
-def _subset(job: JobDefinition, run: DagsterRun) -> JobDefinition:
-    if run.asset_selection:
-        return job.get_subset(asset_selection=run.asset_selection)
-    return job.get_subset(op_selection=run.op_selection) if run.op_selection else job
+def selected(instance: DagsterInstance, run: DagsterRun, job_name: str) -> frozenset[AssetKey] | None:
+    """The assets that a run selected; of a run whose own job is gone (`dg.materialize`'s) those that it planned."""
+    if run.asset_selection or run.job_name == job_name or run.execution_plan_snapshot_id is None:
+        return None if run.asset_selection is None else frozenset(run.asset_selection)
+    snapshot = instance.get_execution_plan_snapshot(run.execution_plan_snapshot_id)
+    keys = {output.properties.asset_key for step in snapshot.steps for output in step.outputs if output.properties}
+    return frozenset(key for key in keys if key is not None)
+
+
+def refuse_other_assets(error: DagsterInvalidSubsetError, run: DagsterRun) -> NotResumable:
+    """Why a run's selection is none of the job's."""
+    return NotResumable(
+        f"Run {run.run_id} of {run.job_name} selected what the code location does not have: {str(error).splitlines()[0]} "
+        "Nothing was changed; name the run's own code location (-m MODULE), or start a new run."
+    )
+
+
+def _assets_of(execution: ExecutionPlan, step_key: str) -> list[AssetKey]:
+    outputs = execution.get_step_by_key(step_key).step_outputs
+    return [output.properties.asset_key for output in outputs if output.properties.asset_key is not None]
+
+
+def _name_of(execution: ExecutionPlan, step_key: str) -> str:
+    return ", ".join(key.to_user_string() for key in _assets_of(execution, step_key))
 
 
 def _only_tables(execution: ExecutionPlan, step_key: str, tables: int) -> bool:
-    """Whether the step has no other outputs, as the results of checks, for which it has to run once more."""
-    return len(execution.get_step_by_key(step_key).step_outputs) == tables
+    """Whether the step writes tables of ours, and nothing else, as the results of checks, for which it has to run."""
+    return 0 < tables == len(execution.get_step_by_key(step_key).step_outputs)

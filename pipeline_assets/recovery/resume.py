@@ -1,6 +1,6 @@
 """Resume: continue a run chain at the steps that are left."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,20 +8,24 @@ import dagster as dg
 from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, JobDefinition
 from dagster._core.definitions.job_base import IJob, InMemoryJob
 from dagster._core.definitions.reconstruct import ReconstructableJob
+from dagster._core.errors import DagsterInvalidSubsetError
 from dagster._core.execution.api import create_execution_plan, execute_run
-from dagster._core.execution.plan.state import KnownExecutionState
 
 from pipeline_assets.chains import CONTINUES_TAG, chain_of, parent_tags
-from pipeline_assets.errors import PermanentError
-from pipeline_assets.processes import is_gone
-from pipeline_assets.recovery.plan import Plan, plan_of
+from pipeline_assets.processes import PLACE_TAG, is_gone, place_of
+from pipeline_assets.recovery.plan import NotResumable, Plan, plan_of, refuse_other_assets, selected
+
+__all__ = ["NotResumable", "Resumed", "last_run", "left_runs", "planned", "resumable", "resume"]
 
 _ENDED_BADLY = {DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED}
-_NOT_INHERITED = (".dagster/", "dagster/parent_run_id", "dagster/root_run_id", "dagster/run_key")
-
-
-class NotResumable(PermanentError):
-    """A run that cannot, or need not, be continued; nothing was changed."""
+_NOT_ENDED = {
+    DagsterRunStatus.NOT_STARTED,
+    DagsterRunStatus.STARTED,
+    DagsterRunStatus.STARTING,
+    DagsterRunStatus.CANCELING,
+}
+_NOT_INHERITED = (".dagster/", "dagster/parent_run_id", "dagster/root_run_id", "dagster/run_key", PLACE_TAG)
+_PAGE = 20
 
 
 @dataclass(frozen=True)
@@ -33,33 +37,59 @@ class Resumed:
     success: bool
 
 
+def left_runs(instance: DagsterInstance) -> Iterator[DagsterRun]:
+    """Runs that have not ended well, are not at work, and were not continued; newest first."""
+    wanted = dg.RunsFilter(statuses=sorted(_ENDED_BADLY | _NOT_ENDED, key=lambda status: status.value))
+    cursor: str | None = None
+    while runs := instance.get_runs(wanted, cursor, _PAGE):
+        for run in runs:
+            over = run.status in _ENDED_BADLY or is_gone(instance, run)
+            if over and _newest_of_chain(instance, run).run_id == run.run_id:
+                yield run
+        cursor = runs[-1].run_id
+
+
 def last_run(instance: DagsterInstance) -> DagsterRun:
-    """The newest run that has not ended well. Raises NotResumable."""
-    wanted = [*_ENDED_BADLY, DagsterRunStatus.STARTED, DagsterRunStatus.STARTING, DagsterRunStatus.CANCELING]
-    runs = instance.get_runs(dg.RunsFilter(statuses=wanted), limit=1)
-    if not runs:
+    """The newest run that has not ended well and that nobody is continuing. Raises NotResumable."""
+    run = next(left_runs(instance), None)
+    if run is None:
         raise NotResumable("No run has failed, so there is nothing to resume. `dagster run list` shows all runs.")
-    return runs[0]
+    return run
 
 
-def resumable(instance: DagsterInstance, run_id: str) -> DagsterRun:
-    """The newest run of a run's chain, marked failed if its process is gone. Raises NotResumable."""
+def resumable(instance: DagsterInstance, run_id: str, *, gone: bool = False, dry: bool = False) -> DagsterRun:
+    """The newest run of a run's chain, marked failed (unless dry) if its process is gone. Raises NotResumable.
+
+    gone: a person knows that it is, where this host cannot tell.
+    """
     run = instance.get_run_by_id(run_id)
     if run is None:
         raise NotResumable(
             f"There is no run {run_id} in this Dagster instance. `dagster run list` shows those there are."
         )
     run = _newest_of_chain(instance, run)
-    if is_gone(instance, run):
-        instance.report_run_failed(run, "Its process is gone (killed, or its host restarted); marked failed by resume.")
-        run = instance.get_run_by_id(run.run_id) or run
     if run.status is DagsterRunStatus.SUCCESS:
         raise NotResumable(f"Run {run.run_id} has succeeded, so nothing of its run chain is left. Nothing was changed.")
-    if run.status not in _ENDED_BADLY:
-        raise NotResumable(
-            f"Run {run.run_id} is {run.status.value}. Nothing was changed; wait for its end, or terminate it first."
-        )
-    return run
+    if run.status in _ENDED_BADLY:
+        return run
+    found = True if gone and run.status in _NOT_ENDED else is_gone(instance, run)
+    if not found:
+        raise NotResumable(_at_work(run, unknown=found is None))
+    if not dry:
+        instance.report_run_failed(run, "Its process is gone (killed, or its host restarted); marked failed by resume.")
+    return instance.get_run_by_id(run.run_id) or run
+
+
+def _at_work(run: DagsterRun, *, unknown: bool) -> str:
+    said = f"Run {run.run_id} is {run.status.value}"
+    if not unknown:
+        return f"{said}. Nothing was changed; wait for its end, or terminate it first."
+    place = place_of(run)
+    where = f"on host {place.host}" if place is not None else "by a launcher, and has not named its process"
+    return (
+        f"{said}, {where}, so it cannot be told from here whether it is alive. Nothing was changed; if you know that it is "
+        f"gone, `pipeline-assets resume {run.run_id} --gone`."
+    )
 
 
 def resume(
@@ -71,52 +101,65 @@ def resume(
     """Continue the chain of a run: adopt what it committed, run what is left, as the job's executor says.
 
     job: the job of the run; a reconstructable one where its executor uses other processes. loggers: the `loggers` of
-    the run's configuration, where the continued run did not say. Raises NotResumable.
+    the run's configuration, where the continued run did not say and the job has such. Raises NotResumable.
     """
     run = resumable(instance, run_id)
-    executable: IJob = InMemoryJob(job) if isinstance(job, JobDefinition) else job
-    plan = plan_of(instance, run, executable.get_definition())
+    executable = _executable(instance, run, job)
+    definition = executable.get_definition()
+    plan = plan_of(instance, run, definition)
     if not plan.to_run:
         return Resumed(plan, None, True)
-    config = {**({"loggers": loggers} if loggers else {}), **run.run_config}
+    quieted = {name: one for name, one in (loggers or {}).items() if name in definition.loggers}
+    config = {**({"loggers": quieted} if quieted else {}), **run.run_config}
     continued = _create(instance, run, executable, plan, config)
-    result = execute_run(_subset(executable, run), continued, instance)
+    result = execute_run(executable, continued, instance)
     return Resumed(plan, continued.run_id, result.success)
+
+
+def planned(instance: DagsterInstance, run: DagsterRun, job: JobDefinition | ReconstructableJob) -> Plan:
+    """What a resume would do; nothing is changed. Raises NotResumable."""
+    return plan_of(instance, run, _executable(instance, run, job).get_definition(), record=False)
 
 
 def _create(instance: DagsterInstance, run: DagsterRun, job: IJob, plan: Plan, config: Mapping[str, Any]) -> DagsterRun:
     """The run that continues the chain, with its parent's tags and a plan of the steps that are left."""
-    subset = _subset(job, run)
     repository = job.repository.get_definition().repository_load_data if isinstance(job, ReconstructableJob) else None
-    known = KnownExecutionState.build_for_reexecution(instance, run)
+    definition = job.get_definition()
     execution = create_execution_plan(
-        subset,
+        job,
         config,
         step_keys_to_execute=plan.to_run,
-        known_state=known.update_for_step_selection(plan.to_run),
+        known_state=plan.known.update_for_step_selection(plan.to_run),
         tags=run.tags,
         repository_load_data=repository,
     )
     inherited = {name: value for name, value in run.tags.items() if not name.startswith(_NOT_INHERITED)}
     return instance.create_run_for_job(
-        job_def=subset.get_definition(),
+        job_def=definition,
         execution_plan=execution,
         run_config=config,
         tags={**inherited, **parent_tags(run), CONTINUES_TAG: run.run_id},
         op_selection=run.op_selection,
-        asset_selection=run.asset_selection,
+        asset_selection=selected(instance, run, definition.name),
         resolved_op_selection=run.resolved_op_selection,
         root_run_id=run.root_run_id or run.run_id,
         parent_run_id=run.run_id,
+        remote_job_origin=run.remote_job_origin,
         job_code_origin=job.get_python_origin() if isinstance(job, ReconstructableJob) else None,
         repository_load_data=repository,
     )
 
 
-def _subset(job: IJob, run: DagsterRun) -> IJob:
-    if run.asset_selection:
-        return job.get_subset(asset_selection=run.asset_selection)
-    return job.get_subset(op_selection=run.op_selection) if run.op_selection else job
+def _executable(instance: DagsterInstance, run: DagsterRun, job: JobDefinition | ReconstructableJob) -> IJob:
+    """The job with the run's selection. Raises NotResumable."""
+    whole: IJob = InMemoryJob(job) if isinstance(job, JobDefinition) else job
+    assets = selected(instance, run, whole.get_definition().name)
+    try:
+        if assets:
+            return whole.get_subset(asset_selection=assets)
+        return whole.get_subset(op_selection=run.op_selection) if run.op_selection else whole
+    except DagsterInvalidSubsetError as error:
+        raise refuse_other_assets(error, run) from error
 
 
 def _newest_of_chain(instance: DagsterInstance, run: DagsterRun) -> DagsterRun:

@@ -64,6 +64,6 @@ def run(arguments: Sequence[str], more: Mapping[str, str] | None = None) -> Done
     return end(start(arguments, more))
 
 
-def pipeline_assets(*arguments: str) -> Done:
+def pipeline_assets(*arguments: str, more: Mapping[str, str] | None = None) -> Done:
     """The command line `pipeline-assets`, as the console script calls it."""
-    return run(["-c", "from pipeline_assets.cli import main; main()", *arguments])
+    return run(["-c", "from pipeline_assets.cli import main; main()", *arguments], more)

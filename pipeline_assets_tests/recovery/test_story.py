@@ -120,7 +120,7 @@ def test_by_command_line_after_an_exception_and_a_sigkill(
     said = json.loads(done.stdout)
     assert said["success"]
     states = {step["step"]: step["state"] for step in said["steps"]}
-    assert states["story__orders"] == states["story__priced"] == "succeeded"
+    assert states["story__orders"] == states["story__priced"] == "finished"
     third = "committed" if point == "after_commit" else "left"
     assert (states["story__by_customer"], states["story__report"]) == (third, "left")
     after = {stage: evidence.version(of(tables)[stage]) for stage in before}
@@ -134,10 +134,10 @@ def test_what_the_resume_says_to_people(instance: dg.DagsterInstance, tables: Lo
     done = children.pipeline_assets("resume", "--last", "-m", MODULE)
     assert done.returncode == 0, done.stderr
     assert re.fullmatch(
-        "  kept     story__orders\n"
-        "  kept     story__priced\n"
-        "  run      story__by_customer\n"
-        "  run      story__report\n"
+        "  finished story/orders \\(version 0\\)\n"
+        "  finished story/priced \\(version 0\\)\n"
+        "  run      story/by_customer\n"
+        "  run      story/report\n"
         "Done, by run [-0-9a-f]{36}.\n",
         done.stdout,
     )
@@ -150,7 +150,7 @@ def test_a_resume_that_fails_again_ends_with_1_and_names_the_next_command(
     by_execute_in_process(instance)
     done = children.pipeline_assets("resume", "--last", "-m", MODULE)
     assert done.returncode == 1
-    assert re.search(r"Run (\S+) failed; `pipeline-assets resume \1` continues it\.", done.stdout)
+    assert re.search(rf"Run (\S+) failed; `pipeline-assets resume \1 -m {MODULE}` continues it\.", done.stdout)
 
 
 def refused(*arguments: str) -> str:
