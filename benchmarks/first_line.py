@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from measure import main
+from measure import Numbers, main
 
 CODE = """
 import time
@@ -25,7 +25,7 @@ defs = dg.Definitions([first], resources={{"io_manager": {io}}}, executor=dg.in_
 """
 
 
-def seconds(root: Path, imports: str, io: str) -> dict[str, float]:
+def seconds(root: Path, imports: str, io: str) -> Numbers:
     (root / "place.py").write_text(CODE.format(imports=imports, io=io))
     command = [sys.executable, "-m", "dagster", "asset", "materialize", "-m", "place", "--select", "*"]
     subprocess.run(command, cwd=root, capture_output=True, check=True)  # compiles, and makes Dagster's databases
@@ -35,17 +35,17 @@ def seconds(root: Path, imports: str, io: str) -> dict[str, float]:
     return {"seconds": float(line.split()[1]) - began}
 
 
-def ours(root: Path) -> dict[str, float]:
+def ours(root: Path) -> Numbers:
     return seconds(
         root, "from pipeline_assets import DeltaCheckpointIOManager", 'DeltaCheckpointIOManager(root_uri="tables")'
     )
 
 
-def file_system(root: Path) -> dict[str, float]:
+def file_system(root: Path) -> Numbers:
     return seconds(root, "", 'dg.FilesystemIOManager(base_dir="files")')
 
 
-def verdict(found: dict[str, dict[str, float]]) -> str:
+def verdict(found: dict[str, Numbers]) -> str:
     added = found["ours"]["seconds"] - found["file_system"]["seconds"]
     return f"added {added:.2f} s (target 0.3)"
 

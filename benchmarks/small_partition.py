@@ -11,7 +11,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 from deltalake import write_deltalake
-from measure import main
+from measure import Numbers, main
 
 KEYS = [f"day-{number:03}" for number in range(310)]
 DAYS = dg.StaticPartitionsDefinition(KEYS)
@@ -49,21 +49,21 @@ def runs(io: Any) -> list[float]:
     return taken
 
 
-def summary(taken: list[float]) -> dict[str, float]:
+def summary(taken: list[float]) -> Numbers:
     return {"20th (ms)": 1000 * statistics.median(taken[15:25]), "300th (ms)": 1000 * statistics.median(taken[295:305])}
 
 
-def ours(root: Path) -> dict[str, float]:
+def ours(root: Path) -> Numbers:
     from pipeline_assets import DeltaCheckpointIOManager
 
     return summary(runs(DeltaCheckpointIOManager(root_uri=str(root / "tables"))))
 
 
-def nothing(_: Path) -> dict[str, float]:
+def nothing(_: Path) -> Numbers:
     return summary(runs(Nothing()))
 
 
-def bare(root: Path) -> dict[str, float]:
+def bare(root: Path) -> Numbers:
     """delta-rs alone, one partition replaced."""
     taken = []
     for number, key in enumerate(KEYS):
@@ -75,7 +75,7 @@ def bare(root: Path) -> dict[str, float]:
     return summary(taken)
 
 
-def verdict(found: dict[str, dict[str, float]]) -> str:
+def verdict(found: dict[str, Numbers]) -> str:
     lines = []
     for when in found["ours"]:
         added = found["ours"][when] - found["nothing"][when]

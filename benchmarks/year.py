@@ -10,7 +10,7 @@ from typing import Any
 
 import dagster as dg
 import polars as pl
-from measure import main
+from measure import Numbers, main
 from small_partition import Nothing
 
 DAYS = dg.DailyPartitionsDefinition("2013-01-01", end_date="2014-01-01")
@@ -24,7 +24,7 @@ def frame() -> pl.LazyFrame:
     return pl.select(day=pl.lit(first) + pl.duration(days=days), n=pl.int_range(ROWS)).lazy()
 
 
-def run(io: Any) -> dict[str, float]:
+def run(io: Any) -> Numbers:
     @dg.asset(partitions_def=DAYS, metadata={"partition_expr": "day"}, backfill_policy=dg.BackfillPolicy.single_run())
     def table() -> pl.LazyFrame:
         return frame()
@@ -39,24 +39,24 @@ def run(io: Any) -> dict[str, float]:
         return {"seconds": time.perf_counter() - began}
 
 
-def ours(root: Path) -> dict[str, float]:
+def ours(root: Path) -> Numbers:
     from pipeline_assets import DeltaCheckpointIOManager
 
     return run(DeltaCheckpointIOManager(root_uri=str(root / "tables")))
 
 
-def nothing(_: Path) -> dict[str, float]:
+def nothing(_: Path) -> Numbers:
     return run(Nothing())
 
 
-def raw(root: Path) -> dict[str, float]:
+def raw(root: Path) -> Numbers:
     """The files alone, as polars writes them."""
     began = time.perf_counter()
     frame().sink_parquet(pl.PartitionBy(root / "files", key="day", include_key=False), mkdir=True)
     return {"seconds": time.perf_counter() - began}
 
 
-def verdict(found: dict[str, dict[str, float]]) -> str:
+def verdict(found: dict[str, Numbers]) -> str:
     floor = found["nothing"]["seconds"] + found["raw"]["seconds"]
     return f"{found['ours']['seconds'] / floor:.2f} × Dagster's own cost plus the raw work (target 1.2)"
 
