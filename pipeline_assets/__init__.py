@@ -1,8 +1,8 @@
 """Data pipelines that survive failure: Dagster assets as Delta tables that are written exactly once."""
 
 from pipeline_assets.errors import PermanentError, PipelineAssetsError, TransientError
+from pipeline_assets.io.merge_config import MergeConfig, MergeOperationsConfig, MergeType, SchemaMode, WriteMode
 from pipeline_assets.io_manager import DeltaCheckpointIOManager
-from pipeline_assets.merge_config import MergeConfig, MergeOperationsConfig, MergeType, SchemaMode, WriteMode
 
 __all__ = [
     "DeltaCheckpointIOManager",

@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from pipeline_assets.events import add_metadata_of_partitions
+from pipeline_assets.io.events import add_metadata_of_partitions
 from pipeline_assets.stages.schemas import STAGES, StageSchema
 from pipeline_assets.stages.summaries import SUMMARIES
 

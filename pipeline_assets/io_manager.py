@@ -11,22 +11,23 @@ from dagster._check import CheckError
 from dagster._core.execution.plan.outputs import StepOutputHandle
 from pydantic import Field
 
-from pipeline_assets import faults, pins
-from pipeline_assets.beginning import begin
+from pipeline_assets import faults
 from pipeline_assets.delta.files import ParquetOptions
 from pipeline_assets.delta.location import Location
 from pipeline_assets.delta.probe import refuse_without_conditional_put
 from pipeline_assets.delta.table import open_table
 from pipeline_assets.delta.values import from_lazy, to_lazy
 from pipeline_assets.errors import NotMaterialized, PermanentError
-from pipeline_assets.events import report
-from pipeline_assets.hearing import pins_of_others
-from pipeline_assets.merge_config import MergeConfig, SchemaMode, WriteMode
-from pipeline_assets.outputs import Output, Settings, of_input, of_output, partition_keys
-from pipeline_assets.reading import declared_empty, frame_of, missing, read
-from pipeline_assets.steps import Step, step_of
-from pipeline_assets.storage import AzureConfig, ClientConfig, GcsConfig, LocalConfig, S3Config
-from pipeline_assets.writing import ComputeAgain, Writer
+from pipeline_assets.io import pins
+from pipeline_assets.io.beginning import begin
+from pipeline_assets.io.events import report
+from pipeline_assets.io.hearing import pins_of_others
+from pipeline_assets.io.merge_config import MergeConfig, SchemaMode, WriteMode
+from pipeline_assets.io.outputs import Output, Settings, of_input, of_output, partition_keys
+from pipeline_assets.io.reading import declared_empty, frame_of, missing, read
+from pipeline_assets.io.steps import Step, step_of
+from pipeline_assets.io.storage_config import AzureConfig, ClientConfig, GcsConfig, LocalConfig, S3Config
+from pipeline_assets.io.writing import ComputeAgain, Writer
 
 TYPES = (pl.LazyFrame, pl.DataFrame, pa.Table, pa.RecordBatchReader)
 AGAIN = 1_000_000

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pipeline_assets.io.storage_config import LocalConfig, S3Config
 from pipeline_assets.io_manager import DeltaCheckpointIOManager
-from pipeline_assets.storage import LocalConfig, S3Config
 
 ROOT = "PIPELINE_ASSETS_ROOT"
 HOME = "DAGSTER_HOME"

@@ -14,7 +14,7 @@ from deltalake import Schema
 from deltalake.transaction import AddAction, RemoveAction
 
 from pipeline_assets.delta.location import Location, value_folder
-from pipeline_assets.delta.partitions import HIVE_NULL, Slice, read_value, spell
+from pipeline_assets.delta.partitions import HIVE_NULL, Partition, read_value, spell
 from pipeline_assets.delta.record import chain_id
 from pipeline_assets.delta.stats import add_stats, null_counts
 from pipeline_assets.delta.table import Table
@@ -150,10 +150,10 @@ class Sink:
         return DataFile(path, sunk.num_rows, values, add, null_counts(footer))
 
 
-def delete_dead(table: Table, chain: int, before: int, slices: Sequence[Slice]) -> list[str]:
+def delete_dead(table: Table, chain: int, before: int, partitions: Sequence[Partition]) -> list[str]:
     """Delete the files of a chain's attempts below a fence that no commit names; returns their paths.
 
-    The fence `before` stands in the table's log already, so none of these attempts can commit any more. slices: the
+    The fence `before` stands in the table's log already, so none of these attempts can commit any more. partitions: the
     partitions in question.
     """
     committed = {
@@ -162,9 +162,9 @@ def delete_dead(table: Table, chain: int, before: int, slices: Sequence[Slice]) 
         for part in (commit.record.parts.values() if commit.record else ())
         if part is not None and chain_id(part.chain) == chain
     }
-    active = set(table.paths(slices))
+    active = set(table.paths(partitions))
     dead = []
-    for folder in _folders(table, slices):
+    for folder in _folders(table, partitions):
         for name in table.location.names(folder):
             owner, path = attempt_of(name), f"{folder}/{name}".lstrip("/")
             if owner and owner[0] == chain and owner[1] < before and owner[1] not in committed and path not in active:
@@ -178,8 +178,8 @@ def remove_of(path: str) -> RemoveAction:
     return RemoveAction(path, True, int(time.time() * 1000))
 
 
-def _folders(table: Table, slices: Sequence[Slice]) -> list[str]:
-    """The folders of the slices' partition values that are there; the root where there are no partition columns."""
+def _folders(table: Table, partitions: Sequence[Partition]) -> list[str]:
+    """The folders of the partitions' partition values that are there; the root where there are no partition columns."""
     types = {field.name: field.type for field in table.schema.fields}
     found: list[tuple[str, dict[str, Any]]] = [("", {})]
     for column in table.partition_columns:
@@ -191,7 +191,7 @@ def _folders(table: Table, slices: Sequence[Slice]) -> list[str]:
                     value = None if text == HIVE_NULL else read_value(unquote(text), types[column])
                     deeper.append((f"{folder}/{name}".lstrip("/"), {**values, column: value}))
         found = deeper
-    return [folder for folder, values in found if any(one.holds(values) for one in slices)]
+    return [folder for folder, values in found if any(one.holds(values) for one in partitions)]
 
 
 def attempt_of(name: str) -> tuple[int, int] | None:

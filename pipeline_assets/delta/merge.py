@@ -10,7 +10,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.table import TableMerger
 
 from pipeline_assets.delta.commit import NO_HOOKS, Committed, Proposal, once, properties_of, stands, try_commit
-from pipeline_assets.delta.partitions import Slice, spell
+from pipeline_assets.delta.partitions import Partition, spell
 from pipeline_assets.delta.rows import refuse_partition_value
 from pipeline_assets.delta.table import Table
 from pipeline_assets.errors import PermanentError, RowsOutside
@@ -39,13 +39,13 @@ class Merge:
     """Rows to be merged into some partitions of a table.
 
     predicate: SQL over both aliases. kind: a key of ALL_OF, or `custom` with clauses: delta-rs's method names, each
-    with the arguments of its calls. slices: the target's rows that may match, or be deleted.
+    with the arguments of its calls. partitions: the target's rows that may match, or be deleted.
     """
 
     source: pl.DataFrame
     predicate: str
     kind: str
-    slices: Sequence[Slice]
+    partitions: Sequence[Partition]
     source_alias: str | None = None
     target_alias: str | None = None
     clauses: Sequence[tuple[str, dict[str, Any]]] = field(default_factory=tuple)
@@ -57,25 +57,25 @@ class Merge:
         clauses = [clause for clause, _ in self.clauses] if self.kind == "custom" else ALL_OF[self.kind]
         return "when_not_matched_by_source_delete" in clauses
 
-    def only(self, slices: Sequence[Slice]) -> "Merge":
+    def only(self, partitions: Sequence[Partition]) -> "Merge":
         """The same for some of the partitions alone."""
-        if len(slices) == len(self.slices):
+        if len(partitions) == len(self.partitions):
             return self
-        chosen = self.source.filter(pl.any_horizontal([one.expression() for one in slices]))
-        return replace(self, source=chosen, slices=slices)
+        chosen = self.source.filter(pl.any_horizontal([one.expression() for one in partitions]))
+        return replace(self, source=chosen, partitions=partitions)
 
     def rows(self) -> dict[str, int]:
         """How many rows of the source belong to each partition."""
-        return {one.key: self.source.filter(one.expression()).height for one in self.slices}
+        return {one.key: self.source.filter(one.expression()).height for one in self.partitions}
 
     def refuse_outside(self, output: str) -> None:
         """Raise RowsOutside where the source has rows of other partitions, NullPartition where of none."""
-        conditions = [one.expression() for one in self.slices]
+        conditions = [one.expression() for one in self.partitions]
         outside = self.source.filter(~pl.any_horizontal(conditions).fill_null(False))
         if outside.height:
-            values = outside.select(list(self.slices[0].columns)).row(0, named=True)
+            values = outside.select(list(self.partitions[0].columns)).row(0, named=True)
             refuse_partition_value(output, values)
-            keys = [one.key for one in self.slices]
+            keys = [one.key for one in self.partitions]
             raise RowsOutside(output=output, partitions=keys, rows=outside.height, values=values)
 
 
@@ -98,7 +98,7 @@ def try_merge(table: Table, proposal: Proposal, merge: Merge) -> Committed | Non
 
 def _merger(delta: DeltaTable, table: Table, proposal: Proposal, merge: Merge) -> TableMerger:
     target = merge.target_alias or "target"
-    within = _within(merge.slices, target)
+    within = _within(merge.partitions, target)
     merger = delta.merge(
         merge.source.to_arrow(compat_level=pl.CompatLevel.oldest()),
         f"({merge.predicate}) AND {within}" if within else merge.predicate,
@@ -118,10 +118,10 @@ def _merger(delta: DeltaTable, table: Table, proposal: Proposal, merge: Merge) -
     return merger
 
 
-def _within(slices: Sequence[Slice], alias: str) -> str | None:
-    """The target's rows of the slices, as SQL; None for the whole table."""
+def _within(partitions: Sequence[Partition], alias: str) -> str | None:
+    """The target's rows of the partitions, as SQL; None for the whole table."""
     choices = []
-    for one in slices:
+    for one in partitions:
         if not one.columns:
             return None
         parts = [f'{alias}."{column}" {operator} {_literal(value)}' for column, operator, value in one.literals()]

@@ -58,7 +58,7 @@ class OneOf:
 
 
 @dataclass(frozen=True)
-class Slice:
+class Partition:
     """One partition key of an output: for each partition column what belongs to it; none: the whole table."""
 
     key: str
@@ -78,21 +78,21 @@ class Slice:
         return [literal for column, condition in self.columns.items() for literal in condition.literals(column)]
 
 
-def paths_of(delta: DeltaTable, slices: Sequence[Slice] | None) -> list[str]:
-    """Relative paths (as on disk) of the active files that hold the slices' rows (None: all)."""
-    whole = slices is None or any(not one.columns for one in slices)
-    pruned = None if whole or slices is None else [one.literals() for one in slices]
+def paths_of(delta: DeltaTable, partitions: Sequence[Partition] | None) -> list[str]:
+    """Relative paths (as on disk) of the active files that hold the partitions' rows (None: all)."""
+    whole = partitions is None or any(not one.columns for one in partitions)
+    pruned = None if whole or partitions is None else [one.literals() for one in partitions]
     root = delta.table_uri.removeprefix("file://").rstrip("/") + "/"
     return [uri.removeprefix("file://").removeprefix(root) for uri in delta.file_uris(file_pruning_predicate=pruned)]
 
 
-def rows_of(slices: Sequence[Slice]) -> pl.Expr | None:
-    """The rows of any of the slices, short also for many of them; None for the whole table."""
-    if any(not one.columns for one in slices):
+def rows_of(partitions: Sequence[Partition]) -> pl.Expr | None:
+    """The rows of any of the partitions, short also for many of them; None for the whole table."""
+    if any(not one.columns for one in partitions):
         return None
-    by_others: dict[Any, list[Slice]] = {}
-    columns = list(slices[0].columns)
-    for one in slices:
+    by_others: dict[Any, list[Partition]] = {}
+    columns = list(partitions[0].columns)
+    for one in partitions:
         by_others.setdefault(tuple(one.columns[column] for column in columns[1:]), []).append(one)
     choices = []
     for others, group in by_others.items():
@@ -120,17 +120,17 @@ def _merge(conditions: Sequence[Span | OneOf]) -> list[Span | OneOf]:
     return merged
 
 
-def owners(slices: Sequence[Slice]) -> Callable[[Mapping[str, Any]], str | None]:
-    """A function from the values of the partition columns to the key of the slice that they belong to.
+def owners(partitions: Sequence[Partition]) -> Callable[[Mapping[str, Any]], str | None]:
+    """A function from the values of the partition columns to the key of the partition that they belong to.
 
     Slices do not overlap; rows that come in their order, as those of a range do, are found at once.
     """
-    last = slices[0]
+    last = partitions[0]
 
     def owner(values: Mapping[str, Any]) -> str | None:
         nonlocal last
         if not last.holds(values):
-            found = next((one for one in slices if one.holds(values)), None)
+            found = next((one for one in partitions if one.holds(values)), None)
             if found is None:
                 return None
             last = found

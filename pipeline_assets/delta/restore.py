@@ -17,7 +17,7 @@ from pipeline_assets.delta import names
 from pipeline_assets.delta.commit import Committed, Deadline, Proposal, commit_when
 from pipeline_assets.delta.decide import Mode, Name
 from pipeline_assets.delta.files import remove_of
-from pipeline_assets.delta.partitions import Slice, spell
+from pipeline_assets.delta.partitions import Partition, spell
 from pipeline_assets.delta.record import Part, Record
 from pipeline_assets.delta.stats import add_stats
 from pipeline_assets.delta.table import Table
@@ -43,7 +43,7 @@ class Target:
     they shall be, and whose checkpoint that is; None with an expected checkpoint: to nothing.
     """
 
-    slice: Slice
+    partition: Partition
     expected: Name | None
     undone: tuple[Name, ...] = ()
     back_to: int | None = None
@@ -83,7 +83,7 @@ def hold(table: Table, rollback: Rollback, deadline: Deadline) -> bool:
         )
         if not as_expected:
             return None
-        holds = {names.hold(rollback.output, target.slice.key): rollback.id for target in rollback.targets}
+        holds = {names.hold(rollback.output, target.partition.key): rollback.id for target in rollback.targets}
         return Proposal(_record(now, rollback, "hold"), txns={**holds, **_fences(now, rollback), rollback.plan: HELD})
 
     commit_when(table, propose, deadline)
@@ -105,7 +105,7 @@ def restore(table: Table, rollback: Rollback, deadline: Deadline) -> Committed |
             if not _as_expected(now, rollback.output, target):
                 raise ForeignData(
                     table=now.location.uri,
-                    why=f"{target.slice.key} was changed by somebody else while rollback {rollback.id} held it",
+                    why=f"{target.partition.key} was changed by somebody else while rollback {rollback.id} held it",
                 )
         actions = _actions(now, changed)
         return Proposal(_record(now, rollback, "restore"), actions, _entries(now, rollback))
@@ -120,7 +120,7 @@ def lift(table: Table, rollback: Rollback, deadline: Deadline) -> Committed | No
         step = now.txns.get(rollback.plan, 0)
         if step in (RESTORED, LIFTED):
             return None
-        holds = [names.hold(rollback.output, target.slice.key) for target in rollback.targets]
+        holds = [names.hold(rollback.output, target.partition.key) for target in rollback.targets]
         own = {entry: 0 for entry in holds if now.txns.get(entry, 0) == rollback.id}
         return Proposal(_record(now, rollback, "lift"), txns={**own, rollback.plan: LIFTED})
 
@@ -128,17 +128,17 @@ def lift(table: Table, rollback: Rollback, deadline: Deadline) -> Committed | No
 
 
 def _as_expected(table: Table, output: str, target: Target) -> bool:
-    live = table.live(output, target.slice.key)
-    name = live.part.name(output, target.slice.key) if live is not None and live.part is not None else None
+    live = table.live(output, target.partition.key)
+    name = live.part.name(output, target.partition.key) if live is not None and live.part is not None else None
     if target.expected is None:
         return name is None or name not in target.undone or name in table.undone()
     if live is None or name != target.expected:
         return False
-    return table.foreign_between(target.slice, live.version, table.version) is None
+    return table.foreign_between(target.partition, live.version, table.version) is None
 
 
 def _free(table: Table, rollback: Rollback, target: Target) -> bool:
-    return table.txns.get(names.hold(rollback.output, target.slice.key), 0) in (0, rollback.id)
+    return table.txns.get(names.hold(rollback.output, target.partition.key), 0) in (0, rollback.id)
 
 
 def _fences(table: Table, rollback: Rollback) -> dict[str, int]:
@@ -152,7 +152,7 @@ def _fences(table: Table, rollback: Rollback) -> dict[str, int]:
 def _entries(table: Table, rollback: Rollback) -> dict[str, int]:
     entries = {rollback.plan: RESTORED}
     for target in rollback.targets:
-        key = target.slice.key
+        key = target.partition.key
         entries[names.hold(rollback.output, key)] = 0
         if target.expected is not None:
             entries[names.data(rollback.output, key)] = table.version + 1
@@ -166,7 +166,9 @@ def _entries(table: Table, rollback: Rollback) -> dict[str, int]:
 
 def _record(table: Table, rollback: Rollback, kind: str) -> Record:
     parts = (
-        {one.slice.key: one.part for one in rollback.targets if one.expected is not None} if kind == "restore" else {}
+        {one.partition.key: one.part for one in rollback.targets if one.expected is not None}
+        if kind == "restore"
+        else {}
     )
     undone = tuple(name for one in rollback.targets for name in one.undone) if kind == "restore" else ()
     return Record(kind, rollback.output, table.id, parts, rollback.mode, undone, rollback.id)
@@ -176,16 +178,16 @@ def _actions(table: Table, targets: Sequence[Target]) -> list[AddAction | Remove
     """What turns the partitions' files into those of their target versions; files that are in both stay."""
     actions: list[AddAction | RemoveAction] = []
     for version in sorted({target.back_to for target in targets}, key=lambda one: -1 if one is None else one):
-        slices = [target.slice for target in targets if target.back_to == version]
-        now = set(table.paths(slices))
-        then = {} if version is None else _files_at(table, version, slices)
+        partitions = [target.partition for target in targets if target.back_to == version]
+        now = set(table.paths(partitions))
+        then = {} if version is None else _files_at(table, version, partitions)
         actions += [remove_of(path) for path in sorted(now - set(then))]
         actions += [_add_of(table, path, values) for path, values in sorted(then.items()) if path not in now]
     return actions
 
 
-def _files_at(table: Table, version: int, slices: Sequence[Slice]) -> dict[str, dict[str, str | None]]:
-    """The files of the slices at a version, each with its partition values as the log spells them."""
+def _files_at(table: Table, version: int, partitions: Sequence[Partition]) -> dict[str, dict[str, str | None]]:
+    """The files of the partitions at a version, each with its partition values as the log spells them."""
     try:
         delta = DeltaTable(table.location.uri, version=version, storage_options=table.location.options)
     except DeltaError as error:
@@ -196,7 +198,7 @@ def _files_at(table: Table, version: int, slices: Sequence[Slice]) -> dict[str, 
     if old.schema.to_json() != table.schema.to_json():
         raise NotRestorable(table=table.location.uri, why=f"its columns are not those of version {version}")
     columns = old.partition_columns
-    wanted = set(old.paths(slices))
+    wanted = set(old.paths(partitions))
     found = {}
     for row in pa.table(delta.get_add_actions(flatten=True)).to_pylist():
         path = unquote(row["path"])

@@ -11,16 +11,16 @@ from deltalake.schema import ArrayType, MapType, StructType
 
 from pipeline_assets.delta.files import DataFile
 from pipeline_assets.delta.location import Location
-from pipeline_assets.delta.partitions import Slice, owners
+from pipeline_assets.delta.partitions import Partition, owners
 from pipeline_assets.delta.schema import bad_partition_value
 from pipeline_assets.delta.type_errors import NullNotAllowed
 from pipeline_assets.errors import NullPartition, RowsOutside
 
 
-def by_key(output: str, files: Sequence[DataFile], slices: Sequence[Slice]) -> dict[str, list[DataFile]]:
+def by_key(output: str, files: Sequence[DataFile], partitions: Sequence[Partition]) -> dict[str, list[DataFile]]:
     """The files of each partition key; those of none are refused. Raises RowsOutside, NullPartition."""
-    owner = owners(slices)
-    filed: dict[str, list[DataFile]] = {one.key: [] for one in slices}
+    owner = owners(partitions)
+    filed: dict[str, list[DataFile]] = {one.key: [] for one in partitions}
     outside: list[DataFile] = []
     for file in files:
         refuse_partition_value(output, file.values)
@@ -32,7 +32,7 @@ def by_key(output: str, files: Sequence[DataFile], slices: Sequence[Slice]) -> d
     if outside:
         raise RowsOutside(
             output=output,
-            partitions=[one.key for one in slices],
+            partitions=[one.key for one in partitions],
             rows=sum(file.rows for file in outside),
             values=outside[0].values,
         )

@@ -8,7 +8,7 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from pipeline_assets.delta.location import Location, value_folder
-from pipeline_assets.delta.partitions import Slice, paths_of, rows_of
+from pipeline_assets.delta.partitions import Partition, paths_of, rows_of
 from pipeline_assets.errors import ConfigurationError, DamagedTable, UnsupportedTable
 
 READABLE = frozenset({"columnMapping", "timestampNtz", "v2Checkpoint", "vacuumProtocolCheck", "typeWidening"})
@@ -18,7 +18,7 @@ READABLE = frozenset({"columnMapping", "timestampNtz", "v2Checkpoint", "vacuumPr
 def scan(
     location: Location,
     version: int,
-    slices: Sequence[Slice] | None = None,
+    partitions: Sequence[Partition] | None = None,
     columns: Sequence[str] | None = None,
 ) -> pl.LazyFrame:
     """The rows of some partitions (None: all) at a version, as a lazy frame that may be pickled.
@@ -28,14 +28,14 @@ def scan(
     """
     delta = _open(location, version)
     _refuse_unreadable(location, delta)
-    _refuse_missing_files(location, delta, slices)
+    _refuse_missing_files(location, delta, partitions)
     options = location.options or None
     if _in_value_folders(delta):
         frame = pl.scan_delta(location.uri, version=version, storage_options=options)
     else:
         # polars takes partition values from the path, and these files do not carry them there.
         frame = pl.scan_delta(location.uri, version=version, storage_options=options, use_pyarrow=True)
-    rows = rows_of(slices) if slices is not None else None
+    rows = rows_of(partitions) if partitions is not None else None
     frame = frame if rows is None else frame.filter(rows)
     if columns is None:
         return frame
@@ -48,7 +48,7 @@ def scan(
     return frame.select(list(columns))
 
 
-def count_rows(location: Location, version: int, one: Slice) -> int:
+def count_rows(location: Location, version: int, one: Partition) -> int:
     """How many rows a partition has at a version."""
     rows: int = scan(location, version, [one]).select(pl.len()).collect().item()
     return rows
@@ -66,11 +66,11 @@ def _open(location: Location, version: int) -> DeltaTable:
         raise DamagedTable(table=location.uri, why=f"version {version} is not there any more ({error})") from error
 
 
-def _refuse_missing_files(location: Location, delta: DeltaTable, slices: Sequence[Slice] | None) -> None:
+def _refuse_missing_files(location: Location, delta: DeltaTable, partitions: Sequence[Partition] | None) -> None:
     """Say which data file is gone, before a reader says so half way. On a local disk only: elsewhere each look is a call."""
     if not location.is_local:
         return
-    for path in paths_of(delta, slices):
+    for path in paths_of(delta, partitions):
         if not os.path.exists(os.path.join(location.uri, path)):
             raise DamagedTable(
                 table=location.uri,

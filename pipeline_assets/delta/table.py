@@ -10,7 +10,7 @@ from pipeline_assets.delta import names
 from pipeline_assets.delta.decide import Name
 from pipeline_assets.delta.location import Location
 from pipeline_assets.delta.log import LOG, Commit, TableLog, log_of
-from pipeline_assets.delta.partitions import Slice, paths_of, read_value
+from pipeline_assets.delta.partitions import Partition, paths_of, read_value
 from pipeline_assets.delta.record import MAKES_DATA, Part, Record
 from pipeline_assets.errors import DamagedTable
 
@@ -95,9 +95,9 @@ class Table:
         entry = self.location.files.get_file_info(f"{LOG}/{self.version:020}.json")
         return (self.version, entry.size, entry.mtime_ns) if entry.is_file else None
 
-    def paths(self, slices: Sequence[Slice]) -> list[str]:
-        """Relative paths (as on disk) of the active files that hold the slices' rows."""
-        return paths_of(self.delta, slices)
+    def paths(self, partitions: Sequence[Partition]) -> list[str]:
+        """Relative paths (as on disk) of the active files that hold the partitions' rows."""
+        return paths_of(self.delta, partitions)
 
     def live(self, output: str, partition: str, memory: Memory | None = None) -> Live | None:
         """The live checkpoint of a partition; None where there is none of ours in this table."""
@@ -191,8 +191,8 @@ class Table:
                 return self.txns.get(FOREIGN, -1)
         return self.txns.get(FOREIGN, -1)
 
-    def foreign_between(self, one: Slice, after: int, until: int) -> Commit | None:
-        """The newest foreign commit in (after, until] that touched the slice."""
+    def foreign_between(self, one: Partition, after: int, until: int) -> Commit | None:
+        """The newest foreign commit in (after, until] that touched the partition."""
         if self.last_foreign() <= after:
             return None
         for commit in self.log.back_from(until):
@@ -231,7 +231,7 @@ class Table:
         ours = max((version for app_id, version in self.txns.items() if app_id.startswith(prefix)), default=-1)
         return max(ours, self.last_foreign())
 
-    def _touches(self, version: int, one: Slice) -> bool:
+    def _touches(self, version: int, one: Partition) -> bool:
         actions = self.log.actions(version, "add") + self.log.actions(version, "remove")
         if not one.columns:
             return True

@@ -13,16 +13,16 @@ from pipeline_assets import checkpoints
 from pipeline_assets.delta import names
 from pipeline_assets.delta.commit import Deadline, Proposal, commit_when
 from pipeline_assets.delta.location import Location
-from pipeline_assets.delta.partitions import Slice
+from pipeline_assets.delta.partitions import Partition
 from pipeline_assets.delta.record import Part, Record, chain_id
 from pipeline_assets.delta.scan import count_rows
 from pipeline_assets.delta.storage_errors import refusal_of
 from pipeline_assets.delta.table import Live, Table, open_table
 from pipeline_assets.errors import PermanentError, StorageRefused
-from pipeline_assets.hearing import Outcome, described_by, hear, said_of
-from pipeline_assets.outputs import Output, of_asset
+from pipeline_assets.io.hearing import Outcome, described_by, hear, said_of
+from pipeline_assets.io.outputs import Output, of_asset
+from pipeline_assets.io.partitions import partitions_among
 from pipeline_assets.recovery.plan import settings_by_resource
-from pipeline_assets.slices import slices_among
 
 ENGINE = "adopted"
 
@@ -101,12 +101,12 @@ def _adopt(instance: DagsterInstance, output: Output, table: Table, asked: str, 
     return Adopted(output.location.uri, committed.version, sorted(said), sorted(recorded))
 
 
-def _unexplained(instance: DagsterInstance, output: Output, table: Table, recorded: set[str]) -> list[Slice]:
+def _unexplained(instance: DagsterInstance, output: Output, table: Table, recorded: set[str]) -> list[Partition]:
     """Partitions with data that no checkpoint explains; one whose event alone was lost gets it, and is `recorded`."""
-    slices = slices_among(output.wanted(_all_keys(instance, output)), table.schema, output.name)
+    partitions = partitions_among(output.wanted(_all_keys(instance, output)), table.schema, output.name)
     lost: dict[str, Live] = {}
     found = []
-    for one in slices:
+    for one in partitions:
         live = table.live(output.name, one.key)
         if live is not None and live.part is None:
             live = replace(live, part=_remembered(instance, output, table, one.key, live.version))

@@ -23,9 +23,9 @@ from pipeline_assets.delta.names import WHOLE
 from pipeline_assets.delta.record import chain_id
 from pipeline_assets.delta.table import Live, Table, open_table
 from pipeline_assets.errors import PermanentError
-from pipeline_assets.hearing import hear
+from pipeline_assets.io.hearing import hear
+from pipeline_assets.io.outputs import Output, Settings, of_asset
 from pipeline_assets.io_manager import CheckpointIOManager, DeltaCheckpointIOManager
-from pipeline_assets.outputs import Output, Settings, of_asset
 
 FINISHED, COMMITTED, LEFT = "finished", "committed", "left"
 

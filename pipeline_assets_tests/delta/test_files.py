@@ -10,7 +10,7 @@ from pipeline_assets.delta.commit import Proposal, try_commit, try_create
 from pipeline_assets.delta.decide import Mode
 from pipeline_assets.delta.files import DataFile, Sink, attempt_of, delete_dead
 from pipeline_assets.delta.location import Location
-from pipeline_assets.delta.partitions import Slice, Span
+from pipeline_assets.delta.partitions import Partition, Span
 from pipeline_assets.delta.record import Part, Record, chain_id
 from pipeline_assets.delta.schema import delta_schema
 from pipeline_assets.delta.table import Table, open_table
@@ -18,7 +18,7 @@ from pipeline_assets.delta.table import Table, open_table
 RUN = "5a1e0f58-0000-4000-8000-000000000001"
 START = dt.date(2013, 1, 1)
 FRAME = pl.DataFrame({"day": [START, START, START + dt.timedelta(1)], "n": [1, 2, 3]})
-DAY = Slice("2013-01-01", {"day": Span(START, START + dt.timedelta(1))})
+DAY = Partition("2013-01-01", {"day": Span(START, START + dt.timedelta(1))})
 
 
 def sink(folder: Path, attempt: int, frame: pl.DataFrame = FRAME, columns: tuple[str, ...] = ("day",)) -> Sink:

@@ -10,15 +10,15 @@ from deltalake.schema import PrimitiveType
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline_assets.delta.partitions import OneOf, Slice, Span, owners, read_value, rows_of, spell
+from pipeline_assets.delta.partitions import OneOf, Partition, Span, owners, read_value, rows_of, spell
 
 DAY = dt.timedelta(days=1)
 START = dt.date(2013, 1, 1)
 
 
-def day(number: int) -> Slice:
+def day(number: int) -> Partition:
     first = START + number * DAY
-    return Slice(first.isoformat(), {"day": Span(first, first + DAY)})
+    return Partition(first.isoformat(), {"day": Span(first, first + DAY)})
 
 
 VALUES = st.one_of(
@@ -65,8 +65,8 @@ def test_days_with_a_gap_leave_it_out() -> None:
 
 
 def test_two_dimensions_are_not_mixed_up() -> None:
-    one = Slice("a", {"day": Span(START, START + DAY), "color": OneOf(("red",))})
-    other = Slice("b", {"day": Span(START + DAY, START + 2 * DAY), "color": OneOf(("blue",))})
+    one = Partition("a", {"day": Span(START, START + DAY), "color": OneOf(("red",))})
+    other = Partition("b", {"day": Span(START + DAY, START + 2 * DAY), "color": OneOf(("blue",))})
     frame = pl.DataFrame({"day": [START, START, START + DAY, START + DAY], "color": ["red", "blue", "red", "blue"]})
     condition = rows_of([one, other])
     assert condition is not None
@@ -74,7 +74,7 @@ def test_two_dimensions_are_not_mixed_up() -> None:
 
 
 def test_a_whole_table_needs_no_condition() -> None:
-    assert rows_of([Slice("*", {})]) is None
+    assert rows_of([Partition("*", {})]) is None
 
 
 @given(st.lists(st.integers(0, 30), min_size=1))

@@ -12,7 +12,7 @@ from pipeline_assets.delta import restore as rollbacks
 from pipeline_assets.delta.commit import Deadline
 from pipeline_assets.delta.location import Location
 from pipeline_assets.delta.names import WHOLE
-from pipeline_assets.delta.partitions import OneOf, Slice
+from pipeline_assets.delta.partitions import OneOf, Partition
 from pipeline_assets.delta.record import chain_id
 from pipeline_assets.delta.restore import NotRestorable, Rollback, Target
 from pipeline_assets.delta.table import Table, open_table
@@ -59,7 +59,7 @@ def undoing(table: Table, key: str = WHOLE, back_to: int | None = None, number: 
         record = table.record_at(back_to)
         assert record is not None
         part = record.parts[key]
-    one = Slice(key, {} if key == WHOLE else {"color": OneOf((key,))})
+    one = Partition(key, {} if key == WHOLE else {"color": OneOf((key,))})
     fences = {name.chain: int(time.time() * 1000) + 1000}
     return Rollback(number, "p/numbers", [Target(one, name, (name,), back_to, part)], fences)
 

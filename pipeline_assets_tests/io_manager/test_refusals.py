@@ -13,9 +13,9 @@ from deltalake import DeltaTable, Field, Schema, write_deltalake
 from deltalake.schema import ArrayType, PrimitiveType, StructType
 from sqlalchemy.exc import OperationalError
 
-from pipeline_assets import facts
 from pipeline_assets.delta.log import log_of
 from pipeline_assets.delta.types import polars_schema
+from pipeline_assets.io import facts
 from pipeline_assets_tests.io_manager.running import failure, parquet, rows, run, told, version
 
 COLORS = dg.StaticPartitionsDefinition(["red", "blue"])

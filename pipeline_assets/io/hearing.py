@@ -13,10 +13,10 @@ from pipeline_assets.delta.names import data
 from pipeline_assets.delta.record import MAKES_DATA, Part
 from pipeline_assets.delta.scan import count_rows
 from pipeline_assets.delta.table import Live, Table
-from pipeline_assets.outputs import Output
+from pipeline_assets.io.outputs import Output
+from pipeline_assets.io.partitions import partitions_among
+from pipeline_assets.io.steps import Step
 from pipeline_assets.processes import is_gone
-from pipeline_assets.slices import slices_among
-from pipeline_assets.steps import Step
 
 RECENT = 10
 """How many commits whoever opens a table looks back."""
@@ -97,7 +97,7 @@ def said_of(
     """The metadata of a partition's event."""
     rows = None
     if output.mode is not Mode.OVERWRITE or not outcome.part.chain:  # mode `ignore` keeps what nobody has counted
-        one = slices_among(output.wanted([key]), table.schema, output.name)[0]
+        one = partitions_among(output.wanted([key]), table.schema, output.name)[0]
         rows = count_rows(table.location, outcome.version, one)
     return checkpoints.metadata_of(outcome.part, outcome.version, table, describe, outcome.flag, rows)
 

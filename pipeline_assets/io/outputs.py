@@ -19,8 +19,8 @@ from pipeline_assets.delta.files import ParquetOptions
 from pipeline_assets.delta.location import Location
 from pipeline_assets.delta.names import WHOLE
 from pipeline_assets.errors import ConfigurationError
-from pipeline_assets.merge_config import MergeConfig, SchemaMode, WriteMode
-from pipeline_assets.slices import PARTITION_EXPR, Wanted, partition_columns, wanted
+from pipeline_assets.io.merge_config import MergeConfig, SchemaMode, WriteMode
+from pipeline_assets.io.partitions import PARTITION_EXPR, Wanted, partition_columns, wanted
 
 DEFAULT_SCHEMA = "public"
 

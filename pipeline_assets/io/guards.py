@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 from pipeline_assets.delta.decide import Mode
-from pipeline_assets.delta.partitions import Slice
+from pipeline_assets.delta.partitions import Partition
 from pipeline_assets.delta.table import Table
 from pipeline_assets.errors import EmptyFrame, Taken
-from pipeline_assets.outputs import Output, is_of_op
+from pipeline_assets.io.outputs import Output, is_of_op
 
 
 def refuse_taken(output: Output, keys: Sequence[str], table: Table | None) -> None:
@@ -20,7 +20,7 @@ def refuse_taken(output: Output, keys: Sequence[str], table: Table | None) -> No
                 raise Taken(output=output.name, owner=owner, table=output.location.uri)
 
 
-def refuse_emptying(output: Output, table: Table | None, without_rows: Sequence[Slice]) -> None:
+def refuse_emptying(output: Output, table: Table | None, without_rows: Sequence[Partition]) -> None:
     """Raise EmptyFrame where partitions that have rows would have none, unless the stage allows that."""
     if table is None or output.allows_empty:
         return

@@ -12,12 +12,12 @@ from pipeline_assets.delta.commit import Proposal
 from pipeline_assets.delta.decide import Mode
 from pipeline_assets.delta.files import DataFile, remove_of
 from pipeline_assets.delta.merge import Merge
-from pipeline_assets.delta.partitions import Slice
+from pipeline_assets.delta.partitions import Partition
 from pipeline_assets.delta.record import Part, Record
 from pipeline_assets.delta.table import Table
-from pipeline_assets.merge_config import MergeType
-from pipeline_assets.outputs import Output
-from pipeline_assets.steps import Step
+from pipeline_assets.io.merge_config import MergeType
+from pipeline_assets.io.outputs import Output
+from pipeline_assets.io.steps import Step
 
 READS = "reads"
 """In a merge's notes: for each input the partitions that were read."""
@@ -25,7 +25,7 @@ FOREIGN_REPLACED = "replaced_foreign_version"
 FOREIGN_IGNORED = "ignored_foreign_changes"
 
 
-def part_of(step: Step, output: Output, rows: int, key: str, table: Table | None, one: Slice | None = None) -> Part:
+def part_of(step: Step, output: Output, rows: int, key: str, table: Table | None, one: Partition | None = None) -> Part:
     """The checkpoint of one partition, in rows that the function returned for it."""
     return Part(
         chain=step.attempt.chain.first,
@@ -68,24 +68,24 @@ def write(
     step: Step,
     output: Output,
     table: Table,
-    slices: Sequence[Slice],
+    partitions: Sequence[Partition],
     filed: Mapping[str, list[DataFile]],
     changed: Schema | None = None,
 ) -> Proposal:
-    """The next version of a table: the files of these slices replaced, or appended to.
+    """The next version of a table: the files of these partitions replaced, or appended to.
 
     changed: another schema for the whole table, all of whose files are replaced.
     """
-    keys = [one.key for one in slices]
+    keys = [one.key for one in partitions]
     adds = [file.add for key in keys for file in filed[key]]
-    parts = {one.key: part_of(step, output, _rows(filed[one.key]), one.key, table, one) for one in slices}
+    parts = {one.key: part_of(step, output, _rows(filed[one.key]), one.key, table, one) for one in partitions}
     record = Record("write", output.name, table.id, parts, output.mode)
     proposal = Proposal(record, adds, entries(step, output, keys, table.version + 1), custom=output.custom_metadata)
     if changed is not None:
         return replace(proposal, schema=changed)
     if output.mode is Mode.APPEND:
         return proposal
-    return replace(proposal, actions=[*adds, *map(remove_of, table.paths(slices))])
+    return replace(proposal, actions=[*adds, *map(remove_of, table.paths(partitions))])
 
 
 def merged(step: Step, output: Output, table: Table, rows: Mapping[str, int]) -> Proposal:
@@ -95,14 +95,14 @@ def merged(step: Step, output: Output, table: Table, rows: Mapping[str, int]) ->
     return Proposal(record, txns=entries(step, output, list(rows), table.version + 1), custom=output.custom_metadata)
 
 
-def merge_of(output: Output, source: pl.DataFrame, slices: Sequence[Slice]) -> Merge:
+def merge_of(output: Output, source: pl.DataFrame, partitions: Sequence[Partition]) -> Merge:
     """The merge that an output asks for. Raises ConfigurationError, RowsOutside."""
     config = output.merge
     merge = Merge(
         source,
         config.predicate or "",
         config.merge_type.value,
-        slices,
+        partitions,
         config.source_alias,
         config.target_alias,
         clauses_of(output),
@@ -133,7 +133,7 @@ def _rows(files: Sequence[DataFile]) -> int:
     return sum(file.rows for file in files)
 
 
-def _notes(step: Step, output: Output, key: str, table: Table | None, one: Slice | None) -> dict[str, Any]:
+def _notes(step: Step, output: Output, key: str, table: Table | None, one: Partition | None) -> dict[str, Any]:
     notes: dict[str, Any] = {}
     ignored = {name: dict(read.ignored) for name, read in step.reads.items() if read.ignored}
     if ignored:

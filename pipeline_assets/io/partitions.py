@@ -11,7 +11,7 @@ from dagster import MultiPartitionsDefinition, PartitionsDefinition, TimeWindowP
 from deltalake import Schema
 
 from pipeline_assets.delta.names import WHOLE
-from pipeline_assets.delta.partitions import OneOf, Slice, Span
+from pipeline_assets.delta.partitions import OneOf, Partition, Span
 from pipeline_assets.errors import ConfigurationError
 
 PARTITION_EXPR = "partition_expr"
@@ -24,8 +24,8 @@ class Wanted:
     key: str
     columns: Mapping[str, tuple[str, dg.TimeWindow | None]]
 
-    def among(self, types: Mapping[str, Any], asset: str) -> Slice:
-        """The slice of a table whose columns have these Delta types. Raises ConfigurationError."""
+    def among(self, types: Mapping[str, Any], asset: str) -> Partition:
+        """The partition of a table whose columns have these Delta types. Raises ConfigurationError."""
         columns: dict[str, Span | OneOf] = {}
         for column, (key, window) in self.columns.items():
             if column not in types:
@@ -35,7 +35,7 @@ class Wanted:
                 )
             kind = str(getattr(types[column], "type", types[column]))
             columns[column] = _condition(kind, key, window, f"{asset} [{self.key}], column {column!r}")
-        return Slice(self.key, columns)
+        return Partition(self.key, columns)
 
 
 def wanted(
@@ -80,8 +80,8 @@ def types_of(schema: Schema) -> dict[str, Any]:
     return {field.name: field.type for field in schema.fields}
 
 
-def slices_among(asked: Sequence[Wanted], schema: Schema, asset: str) -> list[Slice]:
-    """The slices of a table with this schema."""
+def partitions_among(asked: Sequence[Wanted], schema: Schema, asset: str) -> list[Partition]:
+    """The partitions of a table with this schema."""
     types = types_of(schema)
     return [one.among(types, asset) for one in asked]
 

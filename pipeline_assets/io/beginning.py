@@ -2,17 +2,17 @@
 
 from collections.abc import Sequence
 
-from pipeline_assets import pins
 from pipeline_assets.delta import names
 from pipeline_assets.delta.commit import Deadline, Proposal, commit_when
 from pipeline_assets.delta.files import delete_dead
 from pipeline_assets.delta.record import Record
 from pipeline_assets.delta.table import Table, open_table
 from pipeline_assets.errors import Contention, GivenUp
-from pipeline_assets.facts import committed_by_chain
-from pipeline_assets.outputs import Output
-from pipeline_assets.slices import slices_among
-from pipeline_assets.steps import Step
+from pipeline_assets.io import pins
+from pipeline_assets.io.facts import committed_by_chain
+from pipeline_assets.io.outputs import Output
+from pipeline_assets.io.partitions import partitions_among
+from pipeline_assets.io.steps import Step
 
 
 def begin(step: Step, outputs: Sequence[tuple[Output, Sequence[str]]]) -> None:
@@ -58,4 +58,4 @@ def raise_fence(step: Step, output: Output, keys: Sequence[str], table: Table) -
         commit_when(table, propose, deadline)
     except TimeoutError as error:
         raise Contention(output=output.name, partition=None, tries=deadline.tries, seconds=deadline.seconds) from error
-    delete_dead(table, chain, number, slices_among(output.wanted(keys), table.schema, output.name))
+    delete_dead(table, chain, number, partitions_among(output.wanted(keys), table.schema, output.name))

@@ -7,14 +7,13 @@ import polars as pl
 from deltalake import Schema
 from deltalake.exceptions import DeltaError
 
-from pipeline_assets import checkpoints, faults, proposals
-from pipeline_assets.columns import conformed
+from pipeline_assets import checkpoints, faults
 from pipeline_assets.delta import commit as commits
 from pipeline_assets.delta.commit import Committed, Deadline, courtesy_lock, settle
 from pipeline_assets.delta.decide import Adopt, Again, Keep, Mode, Pin, RangeDecision, Refuse, Rival, Wait
 from pipeline_assets.delta.files import DataFile, Sink, delete_dead
 from pipeline_assets.delta.merge import try_merge
-from pipeline_assets.delta.partitions import Slice
+from pipeline_assets.delta.partitions import Partition
 from pipeline_assets.delta.record import Part, Record
 from pipeline_assets.delta.rows import by_key, refuse_null_values, refuse_nulls
 from pipeline_assets.delta.schema import Conformed
@@ -22,14 +21,16 @@ from pipeline_assets.delta.storage_errors import refusal_of
 from pipeline_assets.delta.table import Table, open_table
 from pipeline_assets.delta.writable import refuse_configuration, refuse_unwritable
 from pipeline_assets.errors import Contention, GivenUp, Held, NotNew, StorageRefused
-from pipeline_assets.facts import Looked, answered, decide, look
-from pipeline_assets.guards import refuse_emptying, refuse_taken
-from pipeline_assets.hearing import Outcome, hear, hear_recent
-from pipeline_assets.merge_config import WriteMode
-from pipeline_assets.outputs import Output
-from pipeline_assets.reading import memory_of
-from pipeline_assets.slices import slices_among
-from pipeline_assets.steps import Step
+from pipeline_assets.io import proposals
+from pipeline_assets.io.columns import conformed
+from pipeline_assets.io.facts import Looked, answered, decide, look
+from pipeline_assets.io.guards import refuse_emptying, refuse_taken
+from pipeline_assets.io.hearing import Outcome, hear, hear_recent
+from pipeline_assets.io.merge_config import WriteMode
+from pipeline_assets.io.outputs import Output
+from pipeline_assets.io.partitions import partitions_among
+from pipeline_assets.io.reading import memory_of
+from pipeline_assets.io.steps import Step
 
 Try = Callable[[Table | None, Sequence[str]], Committed | None]
 
@@ -82,23 +83,23 @@ class Writer:
         refuse_taken(self.output, self.keys, self.table)
         fitting = conformed(self.output, self.table, frame)
         self.new_columns = fitting.changed
-        slices = slices_among(self.output.wanted(self.keys), fitting.schema, self.output.name)
+        partitions = partitions_among(self.output.wanted(self.keys), fitting.schema, self.output.name)
         if self.output.mode is Mode.MERGE:
-            self._merge(fitting, slices)
+            self._merge(fitting, partitions)
         else:
-            self._replace(fitting, slices)
+            self._replace(fitting, partitions)
         return self.outcomes
 
-    def _replace(self, fitting: Conformed, slices: Sequence[Slice]) -> None:
+    def _replace(self, fitting: Conformed, partitions: Sequence[Partition]) -> None:
         """Overwrite or append: files first, then the commit that names them."""
         sink = self._sink(fitting.schema)
         base = self._columns_now()
         files = sink.write(fitting.frame)
         try:
             refuse_nulls(self.output.name, files, fitting.schema, self.output.location)
-            filed = by_key(self.output.name, files, slices)
+            filed = by_key(self.output.name, files, partitions)
             if self.output.mode is Mode.OVERWRITE:
-                refuse_emptying(self.output, self.table, [one for one in slices if not filed[one.key]])
+                refuse_emptying(self.output, self.table, [one for one in partitions if not filed[one.key]])
         except BaseException:
             sink.discard()
             raise
@@ -111,7 +112,7 @@ class Writer:
                 raise ComputeAgain({}, f"{table.location.uri} was created meanwhile")
             if not self._fits(table, fitting, base):
                 return None
-            written = [one for one in slices if one.key in set(keys)]
+            written = [one for one in partitions if one.key in set(keys)]
             whole = fitting.schema if table.schema.to_json() != fitting.schema.to_json() else None
             return commits.try_commit(table, proposals.write(self.step, self.output, table, written, filed, whole))
 
@@ -144,14 +145,14 @@ class Writer:
         made = commits.try_create(self.output.location, schema, self.output.columns, proposal, config)
         return made if proposal.record.parts else None
 
-    def _merge(self, fitting: Conformed, slices: Sequence[Slice]) -> None:
+    def _merge(self, fitting: Conformed, partitions: Sequence[Partition]) -> None:
         base = self._columns_now()
         source = fitting.frame.collect(engine="streaming")
         refuse_null_values(self.output.name, source, fitting.schema)
-        merge = proposals.merge_of(self.output, source, slices)
+        merge = proposals.merge_of(self.output, source, partitions)
         if merge.deletes:
             refuse_emptying(
-                self.output, self.table, [one for one in slices if source.filter(one.expression()).is_empty()]
+                self.output, self.table, [one for one in partitions if source.filter(one.expression()).is_empty()]
             )
         self._crash("before_write")
 
@@ -160,7 +161,7 @@ class Writer:
                 return self._create(fitting.schema, {}, keys)
             if not self._fits(table, fitting, base):
                 return None
-            own = merge.only([one for one in slices if one.key in set(keys)])
+            own = merge.only([one for one in partitions if one.key in set(keys)])
             return try_merge(table, proposals.merged(self.step, self.output, table, own.rows()), own)
 
         self._commit(attempt, lambda: None)
@@ -244,8 +245,8 @@ class Writer:
         if created and self.step.attempt.again and self.table is not None:
             # There was no table yet whose fence could have told which files are dead; now the chain has committed.
             attempt = self.step.attempt
-            slices = slices_among(self.output.wanted(self.keys), self.table.schema, self.output.name)
-            delete_dead(self.table, attempt.chain.number, attempt.number, slices)
+            partitions = partitions_among(self.output.wanted(self.keys), self.table.schema, self.output.name)
+            delete_dead(self.table, attempt.chain.number, attempt.number, partitions)
         settle(self.output.location, committed)
         for key, part in committed.record.parts.items():
             if part is not None:

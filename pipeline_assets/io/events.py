@@ -7,11 +7,11 @@ from dagster import AssetKey, OutputContext
 from dagster._core.execution.context.system import StepExecutionContext
 
 from pipeline_assets import checkpoints, faults
-from pipeline_assets.hearing import Outcome, described_by, said_of
-from pipeline_assets.merge_config import WriteMode
-from pipeline_assets.outputs import Output
-from pipeline_assets.steps import Step
-from pipeline_assets.writing import Writer
+from pipeline_assets.io.hearing import Outcome, described_by, said_of
+from pipeline_assets.io.merge_config import WriteMode
+from pipeline_assets.io.outputs import Output
+from pipeline_assets.io.steps import Step
+from pipeline_assets.io.writing import Writer
 
 
 def report(context: OutputContext, writer: Writer) -> None:

@@ -11,10 +11,14 @@ def said(script: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "order", ["import pipeline_assets.storage, dagster_deltalake", "import dagster_deltalake, pipeline_assets.storage"]
+    "order",
+    [
+        "import pipeline_assets.io.storage_config, dagster_deltalake",
+        "import dagster_deltalake, pipeline_assets.io.storage_config",
+    ],
 )
 def test_the_classes_are_the_same_whoever_comes_first(order: str) -> None:
-    same = "print(pipeline_assets.storage.LocalConfig is dagster_deltalake.LocalConfig)"
+    same = "print(pipeline_assets.io.storage_config.LocalConfig is dagster_deltalake.LocalConfig)"
     assert said(f"{order}; {same}") == "True"
 
 

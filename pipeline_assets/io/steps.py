@@ -8,9 +8,9 @@ from dagster import DagsterInstance
 
 from pipeline_assets.chains import Attempt, attempt_of, detached
 from pipeline_assets.delta.decide import Pin
-from pipeline_assets.delta.partitions import Slice
+from pipeline_assets.delta.partitions import Partition
 from pipeline_assets.delta.table import Table
-from pipeline_assets.outputs import Output
+from pipeline_assets.io.outputs import Output
 from pipeline_assets.processes import mark_place
 
 
@@ -25,14 +25,14 @@ class Read:
     output: Output
     table: Table
     pin: Pin
-    slices: list[Slice] = field(default_factory=list)
+    partitions: list[Partition] = field(default_factory=list)
     kept_at: dict[str, int] = field(default_factory=dict)
     ignored: dict[str, int] = field(default_factory=dict)
 
     @property
     def keys(self) -> list[str]:
         """The partition keys that are read."""
-        return [one.key for one in self.slices]
+        return [one.key for one in self.partitions]
 
 
 @dataclass

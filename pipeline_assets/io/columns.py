@@ -7,9 +7,9 @@ from pipeline_assets.delta.schema import Conformed, check_partition_columns, con
 from pipeline_assets.delta.table import Table
 from pipeline_assets.delta.types import gate
 from pipeline_assets.errors import ConfigurationError
-from pipeline_assets.merge_config import SchemaMode
-from pipeline_assets.outputs import Output
-from pipeline_assets.proposals import names_its_columns
+from pipeline_assets.io.merge_config import SchemaMode
+from pipeline_assets.io.outputs import Output
+from pipeline_assets.io.proposals import names_its_columns
 
 
 def conformed(output: Output, table: Table | None, frame: pl.LazyFrame) -> Conformed:

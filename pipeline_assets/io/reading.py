@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 import polars as pl
 
-from pipeline_assets import checkpoints, pins
+from pipeline_assets import checkpoints
 from pipeline_assets.chains import Chain, chain_of
 from pipeline_assets.delta import names
 from pipeline_assets.delta.choose import choose_state, newest_told, reads_undone
@@ -15,10 +15,11 @@ from pipeline_assets.delta.states import made_by, states, states_at, written_at
 from pipeline_assets.delta.table import Memory, Table, open_table
 from pipeline_assets.delta.types import polars_type
 from pipeline_assets.errors import ConfigurationError, ForeignData, NotMaterialized
-from pipeline_assets.merge_config import WriteMode
-from pipeline_assets.outputs import Output
-from pipeline_assets.slices import slices_among
-from pipeline_assets.steps import Read, Step
+from pipeline_assets.io import pins
+from pipeline_assets.io.merge_config import WriteMode
+from pipeline_assets.io.outputs import Output
+from pipeline_assets.io.partitions import partitions_among
+from pipeline_assets.io.steps import Read, Step
 
 
 def read(step: Step, output: Output, keys: Sequence[str], source_run: str | None = None) -> Read:
@@ -33,7 +34,7 @@ def read(step: Step, output: Output, keys: Sequence[str], source_run: str | None
         output,
         table,
         Pin(table.id, table.version),
-        slices_among(output.wanted(keys), table.schema, output.name),
+        partitions_among(output.wanted(keys), table.schema, output.name),
     )
     if not table.is_ours:
         found.pin = _source_pin(step, output, table)
@@ -47,7 +48,7 @@ def read(step: Step, output: Output, keys: Sequence[str], source_run: str | None
 
 def frame_of(found: Read, only: Iterable[str] | None = None, columns: Sequence[str] | None = None) -> pl.LazyFrame:
     """The rows of a read, of all its partitions or only of some."""
-    chosen = found.slices if only is None else [one for one in found.slices if one.key in set(only)]
+    chosen = found.partitions if only is None else [one for one in found.partitions if one.key in set(only)]
     newest = [one for one in chosen if one.key not in found.kept_at]
     frames = []
     if newest:
@@ -67,7 +68,7 @@ def missing(found: Read) -> list[str]:
     if not table.is_ours:
         return []
     written = set(table.written_partitions(found.output.name))
-    absent = [one for one in found.slices if one.key not in written]
+    absent = [one for one in found.partitions if one.key not in written]
     if not absent or not table.paths(absent):
         return [one.key for one in absent]
     holding = {one.key for one in absent if table.paths([one])}
@@ -217,7 +218,7 @@ def _touched(found: Read, until: int) -> dict[str, int]:
     """Partitions that a foreign commit touched after their checkpoint up to a version, and the checkpoint's version."""
     written = written_at(found.table, found.output.name, found.keys, found.pin.version)
     touched = {}
-    for one in found.slices:
+    for one in found.partitions:
         version = written.get(one.key)
         if version is not None and found.table.foreign_between(one, version, until):
             touched[one.key] = version

@@ -16,10 +16,10 @@ from pipeline_assets.delta.record import Part
 from pipeline_assets.delta.states import made_by
 from pipeline_assets.delta.table import Live, Table
 from pipeline_assets.errors import FactsUnreachable, ForeignData
-from pipeline_assets.outputs import Output
-from pipeline_assets.proposals import READS
-from pipeline_assets.reading import memory_of, read_what_is_undone
-from pipeline_assets.steps import Step
+from pipeline_assets.io.outputs import Output
+from pipeline_assets.io.proposals import READS
+from pipeline_assets.io.reading import memory_of, read_what_is_undone
+from pipeline_assets.io.steps import Step
 
 logger = logging.getLogger(__name__)
 
