@@ -23,6 +23,7 @@ from pipeline_assets.chains import Chain
 from pipeline_assets.delta.decide import Pin
 from pipeline_assets.delta.names import WHOLE
 from pipeline_assets.delta.record import Part
+from pipeline_assets.delta.schema import type_name
 from pipeline_assets.delta.table import Table
 
 FORMAT = 1
@@ -101,12 +102,11 @@ def described(table_name: str, partitioned: bool, schema: Schema, declared: Any 
     known = {column.name: column for column in getattr(getattr(declared, "schema", declared), "columns", ())}
     columns = []
     for field in schema.fields:
-        kind = str(getattr(field.type, "type", None) or field.type)
         extra = known.get(field.name)
         columns.append(
             dg.TableColumn(
                 field.name,
-                kind,
+                type_name(field),
                 description=extra.description if extra else None,
                 constraints=dg.TableColumnConstraints(nullable=field.nullable),
                 tags=dict(extra.tags) if extra and extra.tags else None,

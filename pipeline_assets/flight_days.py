@@ -1,12 +1,13 @@
 """What the flights definitions share: the days, their source, how a frame is shown to people."""
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from datetime import date
 from typing import Any
 
 import dagster as dg
 import polars as pl
 
+from pipeline_assets.delta.schema import delta_schema, type_name
 from pipeline_assets.io.events import add_metadata_of_partitions
 from pipeline_assets.stages.schemas import STAGES, StageSchema
 from pipeline_assets.stages.summaries import SUMMARIES
@@ -21,14 +22,26 @@ def days_of(context: dg.AssetExecutionContext) -> tuple[date, date]:
     return date.fromisoformat(keys.start), date.fromisoformat(keys.end)
 
 
-def described(stage: str, *, daily: bool = True, **more: Any) -> Mapping[str, Any]:
-    """The metadata of a stage's definition: its columns in words, and the column of its partitions."""
+def flights_asset(stage: str, *, daily: bool = True) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
+    """`@dg.asset` with what all stages of flights share, and the stage's columns in words."""
     schema: StageSchema = STAGES[stage]
     columns = [
-        dg.TableColumn(name, str(dtype), description=schema.descriptions[name]) for name, dtype in schema.schema.items()
+        dg.TableColumn(field.name, type_name(field), description=schema.descriptions[field.name])
+        for field in delta_schema(schema.schema).fields
     ]
-    expression = {"partition_expr": "flight_date"} if daily else {}
-    return {"dagster/column_schema": dg.TableSchema(columns=columns), **expression, **more}
+    return dg.asset(
+        key_prefix="flights",
+        group_name="flights",
+        partitions_def=DAYS if daily else None,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        metadata={
+            "dagster/column_schema": dg.TableSchema(columns=columns),
+            **({"partition_expr": "flight_date"} if daily else {}),
+        },
+        owners=["team:flight-data"],
+        kinds={"polars", "deltalake"},
+        code_version="1",
+    )
 
 
 def shown(context: dg.AssetExecutionContext, stage: str, frame: pl.LazyFrame) -> pl.DataFrame:

@@ -3,7 +3,7 @@
 import dagster as dg
 import polars as pl
 
-from pipeline_assets.flight_days import DAYS, days_of, described, same_day_of_2013, shown
+from pipeline_assets.flight_days import days_of, flights_asset, same_day_of_2013, shown
 from pipeline_assets.settings import source_folder
 from pipeline_assets.stages import carrier_scorecard as scorecards
 from pipeline_assets.stages import departures as departing
@@ -12,52 +12,21 @@ from pipeline_assets.stages import route_delays as delays
 from pipeline_assets.stages import source
 from pipeline_assets.stages import weather_hours as weather
 
-OWNERS = ["team:flight-data"]
-KINDS = {"polars", "deltalake"}
-ALL_DAYS_AT_ONCE = dg.BackfillPolicy.single_run()
 
-
-@dg.asset(
-    key_prefix="flights",
-    group_name="flights",
-    partitions_def=DAYS,
-    backfill_policy=ALL_DAYS_AT_ONCE,
-    metadata=described("departures"),
-    owners=OWNERS,
-    kinds=KINDS,
-    code_version="1",
-)
+@flights_asset("departures")
 def departures(context: dg.AssetExecutionContext) -> pl.DataFrame:
     """Every scheduled departure from New York's airports, with types, otherwise as the source has it."""
     return shown(context, "departures", departing.departures(source.read_flights(source_folder()), *days_of(context)))
 
 
-@dg.asset(
-    key_prefix="flights",
-    group_name="flights",
-    partitions_def=DAYS,
-    backfill_policy=ALL_DAYS_AT_ONCE,
-    metadata=described("weather_hours"),
-    owners=OWNERS,
-    kinds=KINDS,
-    code_version="1",
-)
+@flights_asset("weather_hours")
 def weather_hours(context: dg.AssetExecutionContext) -> pl.DataFrame:
     """The weather at each airport, hour by hour. The last day of the year was not observed."""
     hours = weather.weather_hours(source.read_weather(source_folder()), *days_of(context))
     return shown(context, "weather_hours", hours)
 
 
-@dg.asset(
-    key_prefix="flights",
-    group_name="flights",
-    partitions_def=DAYS,
-    backfill_policy=ALL_DAYS_AT_ONCE,
-    metadata=described("legs"),
-    owners=OWNERS,
-    kinds=KINDS,
-    code_version="1",
-)
+@flights_asset("legs")
 def legs(context: dg.AssetExecutionContext, departures: pl.LazyFrame, weather_hours: pl.LazyFrame) -> pl.DataFrame:
     """Each flight with its times as instants, its aircraft, carrier, airports, and the weather when it was to leave."""
     folder = source_folder()
@@ -65,30 +34,13 @@ def legs(context: dg.AssetExecutionContext, departures: pl.LazyFrame, weather_ho
     return shown(context, "legs", flying.legs(departures, weather_hours, *lookups))
 
 
-@dg.asset(
-    key_prefix="flights",
-    group_name="flights",
-    partitions_def=DAYS,
-    backfill_policy=ALL_DAYS_AT_ONCE,
-    metadata=described("route_delays"),
-    owners=OWNERS,
-    kinds=KINDS,
-    code_version="1",
-)
+@flights_asset("route_delays")
 def route_delays(context: dg.AssetExecutionContext, legs: pl.LazyFrame) -> pl.DataFrame:
     """Per day, carrier and route: flights, cancellations, delays."""
     return shown(context, "route_delays", delays.route_delays(legs))
 
 
-@dg.asset(
-    key_prefix="flights",
-    group_name="flights",
-    backfill_policy=ALL_DAYS_AT_ONCE,
-    metadata=described("carrier_scorecard", daily=False),
-    owners=OWNERS,
-    kinds=KINDS,
-    code_version="1",
-)
+@flights_asset("carrier_scorecard", daily=False)
 def carrier_scorecard(context: dg.AssetExecutionContext, route_delays: pl.LazyFrame) -> pl.DataFrame:
     """How punctual each carrier was, over all the days that are there."""
     return shown(context, "carrier_scorecard", scorecards.carrier_scorecard(route_delays))

@@ -1,6 +1,6 @@
 """A frame's columns beside those of its table: what fits, what is added, and what is refused with the difference."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -37,15 +37,9 @@ class Conformed:
     retyped: Sequence[str] = field(default_factory=tuple)
 
 
-def delta_schema(schema: pl.Schema, not_null: Collection[str] = ()) -> Schema:
+def delta_schema(schema: pl.Schema) -> Schema:
     """The Delta schema of a frame that went through `gate`."""
-    arrow = pl.DataFrame(schema=schema).to_arrow(compat_level=pl.CompatLevel.oldest()).schema
-    made = Schema.from_arrow(arrow)
-    if not not_null:
-        return made
-    return Schema(
-        [Field(one.name, one.type, nullable=one.name not in not_null, metadata=one.metadata) for one in made.fields]
-    )
+    return Schema.from_arrow(pl.DataFrame(schema=schema).to_arrow(compat_level=pl.CompatLevel.oldest()).schema)
 
 
 def conform(
@@ -123,18 +117,19 @@ def bad_partition_value(value: Any) -> str | None:
     return None
 
 
-def _kind(one: Field) -> str:
+def type_name(one: Field) -> str:
+    """The name of a column's type in Delta: `long`, `date`, `array`, …."""
     return str(getattr(one.type, "type", one.type))
 
 
 def _shown(one: Field) -> str:
-    kind = _kind(one)
+    kind = type_name(one)
     return str(polars_schema(Schema([one]))[one.name]) if kind in ("struct", "array", "map") else kind
 
 
 def _fits(own: Field, there: Field) -> bool:
     if own.type == there.type or own.type.to_json() == there.type.to_json():
         return True
-    if _kind(there) in _WIDER.get(_kind(own), ()):
+    if type_name(there) in _WIDER.get(type_name(own), ()):
         return True
     return polars_schema(Schema([Field("x", own.type)])) == polars_schema(Schema([Field("x", there.type)]))

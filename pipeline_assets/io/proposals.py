@@ -21,7 +21,7 @@ from pipeline_assets.io.steps import Step
 
 READS = "reads"
 """In a merge's notes: for each input the partitions that were read."""
-FOREIGN_REPLACED = "replaced_foreign_version"
+FOREIGN_REPLACED, FOREIGN_UNDER = "replaced_foreign_version", "on_top_of_foreign_version"
 FOREIGN_IGNORED = "ignored_foreign_changes"
 
 
@@ -88,9 +88,10 @@ def write(
     return replace(proposal, actions=[*adds, *map(remove_of, table.paths(partitions))])
 
 
-def merged(step: Step, output: Output, table: Table, rows: Mapping[str, int]) -> Proposal:
-    """The next version of a table, by a merge of so many rows into each partition."""
-    parts = {key: part_of(step, output, count, key, table) for key, count in rows.items()}
+def merged(step: Step, output: Output, table: Table, merge: Merge) -> Proposal:
+    """The next version of a table, by a merge."""
+    rows = merge.rows()
+    parts = {one.key: part_of(step, output, rows[one.key], one.key, table, one) for one in merge.partitions}
     record = Record("write", output.name, table.id, parts, Mode.MERGE)
     return Proposal(record, txns=entries(step, output, list(rows), table.version + 1), custom=output.custom_metadata)
 
@@ -144,5 +145,5 @@ def _notes(step: Step, output: Output, key: str, table: Table | None, one: Parti
         version = table.txns.get(names.data(output.name, key))
         foreign = table.foreign_between(one, version, table.version) if version is not None else None
         if foreign is not None:
-            notes[FOREIGN_REPLACED] = foreign.version
+            notes[FOREIGN_REPLACED if output.mode is Mode.OVERWRITE else FOREIGN_UNDER] = foreign.version
     return notes

@@ -162,7 +162,7 @@ class Writer:
             if not self._fits(table, fitting, base):
                 return None
             own = merge.only([one for one in partitions if one.key in set(keys)])
-            return try_merge(table, proposals.merged(self.step, self.output, table, own.rows()), own)
+            return try_merge(table, proposals.merged(self.step, self.output, table, own), own)
 
         self._commit(attempt, lambda: None)
 
