@@ -10,6 +10,7 @@ from dagster import DagsterInvariantViolationError, InputContext, OutputContext
 from dagster._check import CheckError
 from dagster._core.execution.plan.outputs import StepOutputHandle
 from pydantic import Field
+from typing_extensions import override
 
 from pipeline_assets import faults
 from pipeline_assets.delta.files import ParquetOptions
@@ -95,6 +96,16 @@ class DeltaCheckpointIOManager(dg.ConfigurableIOManagerFactory["CheckpointIOMana
     def create_io_manager(self, context: Any) -> "CheckpointIOManager":  # noqa: ARG002  Dagster's signature
         """The IO manager of one process."""
         return CheckpointIOManager(self.settings(), self.default_load_type())
+
+    @override
+    def _initialize_and_run(self, context: Any) -> "CheckpointIOManager":
+        """Once with what the run knows (environment, launch): Dagster makes this object anew three times, 6 ms each."""
+        if self.nested_resources:
+            made: CheckpointIOManager = super()._initialize_and_run(context)
+            return made
+        updated = self._with_updated_values(context.resource_config)
+        assert isinstance(updated, DeltaCheckpointIOManager)
+        return updated.create_io_manager(context)
 
     def settings(self) -> Settings:
         """The configuration without Dagster's clothes. Raises ConfigurationError."""

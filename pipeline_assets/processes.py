@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dagster import DagsterEventType, DagsterInstance, DagsterRun, DagsterRunStatus
+from dagster._core.storage.runs import SqliteRunStorage
 
 PLACE_TAG = "pipeline_assets/place"
 """Where a run's steps are executed; with the run's id, since a re-execution inherits tags."""
@@ -54,8 +55,11 @@ _marked: set[str] = set()
 
 
 def mark_place(instance: DagsterInstance, run: DagsterRun) -> None:
-    """Note where a run is at work, once a process and run, so that no other host takes it for dead."""
-    if run.run_id in _marked:
+    """Note where a run is at work, once a process and run, so that no other host takes it for dead.
+
+    Runs in SQLite files are all of one host, and there it would cost more than a small table's commit.
+    """
+    if run.run_id in _marked or isinstance(instance.run_storage, SqliteRunStorage):
         return
     _marked.add(run.run_id)
     if place_of(run) != here():
