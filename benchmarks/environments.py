@@ -32,9 +32,7 @@ def lineitem(scale: int) -> Path:
     if not (folder / "lineitem.parquet").exists():
         made = FOLDER / f"tpch-{scale}.tmp"
         generator = python("tpch").parent / "tpchgen-cli"
-        subprocess.run(
-            [generator, "-s", str(scale), "--tables", "lineitem", "--format", "parquet", "--output-dir", made],
-            check=True,
-        )
+        chosen = ["--scale-factor", str(scale), "--tables", "lineitem", "--output-dir", made, "--quiet"]
+        subprocess.run([generator, "parquet", *chosen], check=True)
         made.rename(folder)
     return folder / "lineitem.parquet"

@@ -3,7 +3,8 @@
 import os
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 from urllib.parse import unquote
@@ -21,7 +22,10 @@ from pipeline_assets.delta.table import Table
 from pipeline_assets.errors import ConfigurationError
 
 BYTES_PER_FILE = 512 * 1024 * 1024
-"""How much of a frame in memory goes into one file; zstd makes it a quarter or less on disk."""
+"""How much of a frame in memory goes into one file; compression makes it a third or less on disk."""
+ROWS_PER_GROUP = 65_536
+"""Rows of a Parquet row group, which is what polars holds in memory, when it writes and when it reads."""
+AHEAD = "POLARS_ROW_GROUP_PREFETCH_SIZE"
 LATE_SECONDS = 0.25
 """How long after a failed query polars' threads may still create the files that it had begun."""
 Compression = Literal["zstd", "snappy", "lz4", "gzip", "brotli", "uncompressed"]
@@ -29,11 +33,11 @@ Compression = Literal["zstd", "snappy", "lz4", "gzip", "brotli", "uncompressed"]
 
 @dataclass(frozen=True)
 class ParquetOptions:
-    """How data files are written; sizes in rows and bytes, None is polars' own choice."""
+    """How data files are written; sizes in rows and bytes, None is polars' own choice. Delta's writers choose snappy."""
 
-    compression: Compression = "zstd"
+    compression: Compression = "snappy"
     compression_level: int | None = None
-    max_row_group_size: int | None = None
+    max_row_group_size: int | None = ROWS_PER_GROUP
     data_page_size_limit: int | None = None
 
     @classmethod
@@ -45,7 +49,7 @@ class ParquetOptions:
                 f"writer_properties has {', '.join(unknown)}; it may have {', '.join(cls.__dataclass_fields__)}. "
                 "Nothing was written."
             )
-        compression = str(properties.get("compression", "zstd")).lower().removesuffix("_raw")
+        compression = str(properties.get("compression", cls.compression)).lower().removesuffix("_raw")
         if compression not in get_args(Compression):
             raise ConfigurationError(
                 f"writer_properties has compression {properties['compression']!r}; it may be "
@@ -87,17 +91,18 @@ class Sink:
         done: list[Any] = []
         target = _partition_by(self.location.uri, self.partition_columns, self._provide)
         try:
-            frame.sink_parquet(
-                target,
-                compression=self.options.compression,
-                compression_level=self.options.compression_level,
-                row_group_size=self.options.max_row_group_size,
-                data_page_size=self.options.data_page_size_limit,
-                storage_options=None if self.location.is_local else self.location.options,
-                mkdir=self.location.is_local,
-                sync_on_close="all",
-                sinked_paths_callback=lambda args: done.extend(args.paths),
-            )
+            with _reading_little_ahead(self.location):
+                frame.sink_parquet(
+                    target,
+                    compression=self.options.compression,
+                    compression_level=self.options.compression_level,
+                    row_group_size=self.options.max_row_group_size,
+                    data_page_size=self.options.data_page_size_limit,
+                    storage_options=None if self.location.is_local else self.location.options,
+                    mkdir=self.location.is_local,
+                    sync_on_close="all",
+                    sinked_paths_callback=lambda args: done.extend(args.paths),
+                )
             files = [self._data_file(sunk) for sunk in done if sunk.num_rows]
             self.location.delete(set(self._values) - {file.path for file in files})
             self.location.sync({os.path.dirname(file.path) for file in files})
@@ -148,6 +153,22 @@ class Sink:
             stats=add_stats(footer),
         )
         return DataFile(path, sunk.num_rows, values, add, null_counts(footer))
+
+
+@contextmanager
+def _reading_little_ahead(location: Location) -> Iterator[None]:
+    """Of a local disk polars reads no more than a row group ahead: as fast, with half of the memory.
+
+    Not where tables are on an object store, nor where somebody has set it; another thread's query may profit, or not.
+    """
+    if not location.is_local or AHEAD in os.environ:
+        yield
+        return
+    os.environ[AHEAD] = "1"
+    try:
+        yield
+    finally:
+        os.environ.pop(AHEAD, None)
 
 
 def delete_dead(table: Table, chain: int, before: int, partitions: Sequence[Partition]) -> list[str]:
