@@ -22,9 +22,7 @@ from pipeline_assets.delta.table import Table
 from pipeline_assets.errors import ConfigurationError
 
 BYTES_PER_FILE = 512 * 1024 * 1024
-"""How much of a frame in memory goes into one file; compression makes it a third or less on disk."""
-ROWS_PER_GROUP = 65_536
-"""Rows of a Parquet row group, which is what polars holds in memory, when it writes and when it reads."""
+"""How much of a partition in memory goes into one file; compression makes it a third or less on disk."""
 AHEAD = "POLARS_ROW_GROUP_PREFETCH_SIZE"
 LATE_SECONDS = 0.25
 """How long after a failed query polars' threads may still create the files that it had begun."""
@@ -37,7 +35,7 @@ class ParquetOptions:
 
     compression: Compression = "snappy"
     compression_level: int | None = None
-    max_row_group_size: int | None = ROWS_PER_GROUP
+    max_row_group_size: int | None = None
     data_page_size_limit: int | None = None
 
     @classmethod
@@ -89,7 +87,7 @@ class Sink:
         frame: the columns of the schema. What was begun when an exception comes is deleted.
         """
         done: list[Any] = []
-        target = _partition_by(self.location.uri, self.partition_columns, self._provide)
+        target = self._target()
         try:
             with _reading_little_ahead(self.location):
                 frame.sink_parquet(
@@ -127,13 +125,28 @@ class Sink:
                 time.sleep(LATE_SECONDS / 50)
                 self.location.delete(begun)
 
+    def _target(self) -> Any:
+        """Files by partition, or one: that is streamed with a third of the memory, and may be as large as it likes."""
+        if not self.partition_columns:
+            return f"{self.location.uri}/{self._begin({}, 0)}"
+        return pl.PartitionBy(
+            self.location.uri,
+            key=list(self.partition_columns),
+            include_key=False,
+            approximate_bytes_per_file=BYTES_PER_FILE,
+            file_path_provider=self._provide,
+        )
+
     def _provide(self, args: Any) -> str:
         if self._closed:
             raise RuntimeError("the write that this file belongs to was given up")
-        row = args.partition_keys.row(0) if self.partition_columns else ()
-        values = dict(zip(self.partition_columns, row, strict=True))
+        values = dict(zip(self.partition_columns, args.partition_keys.row(0), strict=True))
+        return self._begin(values, args.index_in_partition)
+
+    def _begin(self, values: Mapping[str, Any], index: int) -> str:
+        """The path of a file that is about to be created."""
         folders = [f"{column}={_hive(value)}" for column, value in values.items()]
-        name = f"{_prefix(self.chain, self.attempt)}-{args.index_in_partition:05}-{uuid.uuid4().hex[:8]}"
+        name = f"{_prefix(self.chain, self.attempt)}-{index:05}-{uuid.uuid4().hex[:8]}"
         compression = self.options.compression
         suffix = "" if compression == "uncompressed" else f".{compression}"
         path = "/".join([*folders, f"{name}{suffix}.parquet"])
@@ -233,13 +246,3 @@ def _prefix(chain: int, attempt: int) -> str:
 def _hive(value: Any) -> str:
     spelled = spell(value)
     return HIVE_NULL if spelled is None else value_folder(spelled)
-
-
-def _partition_by(root: str, columns: Sequence[str], provide: Any) -> pl.PartitionBy:
-    return pl.PartitionBy(
-        root,
-        key=list(columns) or None,
-        include_key=False if columns else None,
-        approximate_bytes_per_file=BYTES_PER_FILE,
-        file_path_provider=provide,
-    )
