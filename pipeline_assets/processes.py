@@ -12,7 +12,7 @@ from dagster._core.storage.runs import SqliteRunStorage
 
 PLACE_TAG = "pipeline_assets/place"
 """Where a run's steps are executed; with the run's id, since a re-execution inherits tags."""
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 30.0
 """So long after its start a run that has not named its process yet may be about to."""
 _EVENTS = {
     DagsterEventType.ENGINE_EVENT,
@@ -63,14 +63,23 @@ def mark_place(instance: DagsterInstance, run: DagsterRun) -> None:
         return
     _marked.add(run.run_id)
     if place_of(run) != here():
-        place = f"{run.run_id} {here().host} {here().boot} {here().namespace}"
-        instance.add_run_tags(run.run_id, {PLACE_TAG: place})
+        instance.add_run_tags(run.run_id, place_tag(run.run_id))
+
+
+def place_tag(run_id: str) -> dict[str, str]:
+    """The tag of a run that is at work here, in this process."""
+    return {PLACE_TAG: f"{run_id} {here().host} {here().boot} {here().namespace} {os.getpid()}"}
 
 
 def place_of(run: DagsterRun) -> Place | None:
     """Where a run is, or was, at work; None where it did not say."""
-    of_run, *place = run.tags.get(PLACE_TAG, "").split(" ")
-    return Place(*place) if of_run == run.run_id and len(place) == 3 else None
+    said = _said(run)
+    return Place(*said[:3]) if said else None
+
+
+def _said(run: DagsterRun) -> list[str]:
+    of_run, *said = run.tags.get(PLACE_TAG, "").split(" ")
+    return said if of_run == run.run_id and len(said) == 4 else []
 
 
 def is_gone(instance: DagsterInstance, run: DagsterRun) -> bool | None:
@@ -88,9 +97,11 @@ def is_gone(instance: DagsterInstance, run: DagsterRun) -> bool | None:
     pids = _pids(instance, run)
     if pids:
         return not any(is_alive(pid, since) for pid, since in pids)
+    record = instance.get_run_record_by_id(run.run_id)
+    if place is not None and record is not None:
+        return not is_alive(int(_said(run)[3]), record.create_timestamp.timestamp())
     if run.remote_job_origin is not None:
         return None
-    record = instance.get_run_record_by_id(run.run_id)
     return record is not None and time.time() - record.update_timestamp.timestamp() > PATIENCE_SECONDS
 
 

@@ -10,9 +10,10 @@ from dagster._core.definitions.job_base import IJob, InMemoryJob
 from dagster._core.definitions.reconstruct import ReconstructableJob
 from dagster._core.errors import DagsterInvalidSubsetError
 from dagster._core.execution.api import create_execution_plan, execute_run
+from dagster._core.utils import make_new_run_id
 
 from pipeline_assets.chains import CONTINUES_TAG, chain_of, parent_tags
-from pipeline_assets.processes import PLACE_TAG, is_gone, place_of
+from pipeline_assets.processes import PLACE_TAG, is_gone, place_of, place_tag
 from pipeline_assets.recovery.plan import NotResumable, Plan, plan_of, refuse_other_assets, selected
 
 __all__ = ["NotResumable", "Resumed", "last_run", "left_runs", "planned", "resumable", "resume"]
@@ -134,11 +135,13 @@ def _create(instance: DagsterInstance, run: DagsterRun, job: IJob, plan: Plan, c
         repository_load_data=repository,
     )
     inherited = {name: value for name, value in run.tags.items() if not name.startswith(_NOT_INHERITED)}
+    run_id = make_new_run_id()
     return instance.create_run_for_job(
         job_def=definition,
+        run_id=run_id,
         execution_plan=execution,
         run_config=config,
-        tags={**inherited, **parent_tags(run), CONTINUES_TAG: run.run_id},
+        tags={**inherited, **parent_tags(run), **place_tag(run_id), CONTINUES_TAG: run.run_id},
         op_selection=run.op_selection,
         asset_selection=selected(instance, run, definition.name),
         resolved_op_selection=run.resolved_op_selection,

@@ -2,6 +2,9 @@
 
 import json
 import os
+import subprocess
+import sys
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -156,17 +159,24 @@ def test_without_a_home_the_command_creates_nothing(tmp_path: Path, monkeypatch:
     assert os.listdir(tmp_path) == []
 
 
-def a_run_of(instance: dg.DagsterInstance, status: dg.DagsterRunStatus, **tags: str) -> dg.DagsterRun:
-    """A run that got so far, and whose process left no trace."""
-    run = instance.create_run_for_job(story.job(), status=status)
-    instance.add_run_tags(run.run_id, {name: value.format(run=run.run_id) for name, value in tags.items()})
-    found = instance.get_run_by_id(run.run_id)
-    assert found is not None
-    return found
+def a_run_of(
+    instance: dg.DagsterInstance, status: dg.DagsterRunStatus, place: str = "", parent: str | None = None
+) -> dg.DagsterRun:
+    """A run that got so far, and whose process left no trace; place: as its tag has it, `{run}` for its id."""
+    run_id = str(uuid.uuid4())
+    parents = {"pipeline_assets/continues": parent} if parent else {}
+    return instance.create_run_for_job(
+        story.job(),
+        run_id=run_id,
+        status=status,
+        tags={PLACE_TAG: place.format(run=run_id), **parents},
+        parent_run_id=parent,
+        root_run_id=parent,
+    )
 
 
 @pytest.mark.parametrize("status", [dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTED])
-def test_a_run_that_died_before_it_named_its_process_can_be_resumed_a_minute_later(
+def test_a_run_that_died_before_it_named_its_process_can_be_resumed_a_little_later(
     status: dg.DagsterRunStatus, instance: dg.DagsterInstance, tables: Location, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = a_run_of(instance, status)
@@ -176,17 +186,30 @@ def test_a_run_that_died_before_it_named_its_process_can_be_resumed_a_minute_lat
     assert resume(instance, run.run_id, story.job()).success
 
 
+def test_a_resume_that_died_before_its_run_began_is_seen_at_once(
+    instance: dg.DagsterInstance, tables: Location
+) -> None:
+    failed = broken_run(instance, story.job())
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    place = processes.place_tag("{run}")[PLACE_TAG].replace(f" {os.getpid()}", f" {dead.pid}")
+    child = a_run_of(instance, dg.DagsterRunStatus.NOT_STARTED, place, parent=failed)
+    assert last_run(instance).run_id == child.run_id
+    done = resume(instance, failed, story.job())
+    assert done.success
+    assert done.plan.run.run_id == child.run_id
+
+
 def test_a_run_on_another_host_is_not_taken_for_dead(instance: dg.DagsterInstance, tables: Location) -> None:
-    place = {PLACE_TAG: "{run} elsewhere 11-22 pid:[33]"}
-    run = a_run_of(instance, dg.DagsterRunStatus.STARTED, **place)
+    run = a_run_of(instance, dg.DagsterRunStatus.STARTED, "{run} elsewhere 11-22 pid:[33] 44")
     with pytest.raises(NotResumable, match=f"on host elsewhere.*resume {run.run_id} --gone"):
         resumable(instance, run.run_id)
     assert resumable(instance, run.run_id, gone=True).is_failure
 
 
 def test_a_run_of_before_this_host_was_restarted_is_gone(instance: dg.DagsterInstance, tables: Location) -> None:
-    place = {PLACE_TAG: f"{{run}} {processes.here().host} another-boot pid:[33]"}
-    run = a_run_of(instance, dg.DagsterRunStatus.STARTED, **place)
+    place = f"{{run}} {processes.here().host} another-boot pid:[33] 44"
+    run = a_run_of(instance, dg.DagsterRunStatus.STARTED, place)
     assert resumable(instance, run.run_id).is_failure
 
 
