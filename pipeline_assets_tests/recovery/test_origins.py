@@ -164,7 +164,8 @@ def a_run_of(
 ) -> dg.DagsterRun:
     """A run that got so far, and whose process left no trace; place: as its tag has it, `{run}` for its id."""
     run_id = str(uuid.uuid4())
-    parents = {"pipeline_assets/continues": parent} if parent else {}
+    tags = ("dagster/parent_run_id", "dagster/root_run_id", "pipeline_assets/continues")
+    parents = dict.fromkeys(tags, parent) if parent else {}
     return instance.create_run_for_job(
         story.job(),
         run_id=run_id,
