@@ -145,12 +145,13 @@ class CheckpointIOManager(dg.IOManager):
         refuse_without_conditional_put(self.settings.root)
         step = self._begun(context)
         keys = partition_keys(context)
-        if not keys or (open_table(output.location) is None and _writes_itself(context, output, keys)):
+        own = _writes_itself(context, output, keys)
+        if not keys or (own and open_table(output.location) is None):
             return {} if by_partition else from_lazy(declared_empty(output), wants)
         found = read(step, output, keys, _source_run(context))
         absent = missing(found)
         present = [key for key in keys if key not in set(absent)]
-        if not present and _writes_itself(context, output, keys):
+        if not present and own:
             return {} if by_partition else from_lazy(declared_empty(output), wants)
         if not present:
             raise NotMaterialized(output=output.name, partitions=keys, table=output.location.uri)
