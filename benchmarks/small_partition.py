@@ -77,11 +77,11 @@ def bare(root: Path) -> Numbers:
 
 def verdict(found: dict[str, Numbers]) -> str:
     lines = []
-    for when in found["ours"]:
+    for when in ("20th (ms)", "300th (ms)"):
         added = found["ours"][when] - found["nothing"][when]
         lines.append(f"{when}: added {added:.1f} ms = {added / found['bare'][when]:.2f} × a bare write (target 1.0)")
     return "\n".join(lines)
 
 
 if __name__ == "__main__":
-    main(__file__, {"ours": ours, "nothing": nothing, "bare": bare}, verdict, times=3)
+    main(__file__, {"ours": ours, "nothing": nothing, "bare": bare}, verdict, times=1)
