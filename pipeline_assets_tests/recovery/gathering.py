@@ -1,7 +1,7 @@
 """A code location whose days gather into one table, and that into another; and a process that makes one day at a sign.
 
-`python -m pipeline_assets_tests.recovery.gathering KEY FOLDER` loads everything, leaves `FOLDER/ready-…`, and goes when
-there is `FOLDER/go`.
+`python -m pipeline_assets_tests.recovery.gathering KEY FOLDER [JOB]` loads everything, leaves `FOLDER/ready-…`, and goes
+when there is `FOLDER/go`.
 """
 
 import os
@@ -14,8 +14,9 @@ import polars as pl
 
 from pipeline_assets.settings import io_manager
 
-KEYS = [f"day-{number}" for number in range(6)]
-DAYS = dg.StaticPartitionsDefinition(KEYS)
+MANY = [f"day-{number}" for number in range(24)]
+KEYS = MANY[:6]
+DAYS = dg.StaticPartitionsDefinition(MANY)
 
 
 @dg.asset(key_prefix="days", partitions_def=DAYS, metadata={"partition_expr": "day"})
@@ -41,19 +42,17 @@ ASSETS = [rows, all_days, counted]
 
 def definitions() -> dg.Definitions:
     """The code location, with its tables where the environment says now."""
-    chosen = dg.define_asset_job("days_job", selection=dg.AssetSelection.all())
+    jobs = [
+        dg.define_asset_job("days_job", selection=dg.AssetSelection.all()),
+        dg.define_asset_job("rows_job", selection=[rows]),
+    ]
     resources = {"io_manager": io_manager()}
-    return dg.Definitions(ASSETS, jobs=[chosen], resources=resources, executor=dg.in_process_executor)
+    return dg.Definitions(ASSETS, jobs=jobs, resources=resources, executor=dg.in_process_executor)
 
 
-def job() -> dg.JobDefinition:
-    """All three."""
-    return definitions().resolve_job_def("days_job")
-
-
-def main(key: str, folder: Path) -> int:
+def main(key: str, folder: Path, job: str = "days_job") -> int:
     """Make a day when all are ready; 0 where the run ended green."""
-    todo = job()
+    todo = definitions().resolve_job_def(job)
     with dg.DagsterInstance.get() as instance:
         (folder / f"ready-{os.getpid()}").touch()
         while not (folder / "go").exists():
@@ -64,4 +63,4 @@ def main(key: str, folder: Path) -> int:
 defs = definitions()
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], Path(sys.argv[2])))
+    sys.exit(main(sys.argv[1], Path(sys.argv[2]), *sys.argv[3:]))
