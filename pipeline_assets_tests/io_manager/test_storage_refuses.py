@@ -1,6 +1,5 @@
 """A storage that takes no more, real: a small tmpfs that is full, and one that is mounted read-only."""
 
-import os
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -12,13 +11,14 @@ import pytest
 
 from pipeline_assets_tests.io_manager.running import failure, parquet, rows, run, version
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount")
-
 
 @contextmanager
 def mounted(folder: Path, size: str = "4m") -> Iterator[None]:
     folder.mkdir(exist_ok=True)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], check=True)
+    options = ["-t", "tmpfs", "-o", f"size={size}", "tmpfs"]
+    mount = subprocess.run(["mount", *options, folder], capture_output=True, text=True, check=False)
+    if mount.returncode:
+        pytest.skip(f"a tmpfs cannot be mounted here: {mount.stderr.strip()}")
     try:
         yield
     finally:

@@ -51,6 +51,29 @@ def test_an_input_without_annotation_is_lazy(instance: dg.DagsterInstance, root:
     assert rows(root, "copied") == [(1,), (2,), (3,)]
 
 
+def test_a_subclass_may_say_as_what_such_an_input_is_loaded(instance: dg.DagsterInstance, root: Path) -> None:
+    """As with dagster-deltalake's managers, whose polars one says DataFrame."""
+
+    class Eager(DeltaCheckpointIOManager):
+        @staticmethod
+        def default_load_type() -> type:
+            return pl.DataFrame
+
+    seen = []
+
+    @dg.asset
+    def table() -> pl.DataFrame:
+        return FRAME
+
+    @dg.asset
+    def other(table) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
+        seen.append(type(table))
+
+    resources = {"io_manager": Eager(root_uri=str(root))}
+    assert dg.materialize([table, other], instance=instance, resources=resources).success
+    assert seen == [pl.DataFrame]
+
+
 def test_only_the_columns_asked_for_are_read(instance: dg.DagsterInstance, root: Path) -> None:
     @dg.asset
     def table() -> pl.DataFrame:

@@ -78,6 +78,19 @@ def test_a_killed_run_is_resumed_as_if_it_never_died(
     equal(instance, flights, flights_that_never_failed)
 
 
+def test_what_a_run_left_that_died_before_its_table_was_there_is_deleted(
+    instance: dg.DagsterInstance, tables: Location, flights_that_never_failed: Location
+) -> None:
+    """Without a table there is no fence, by which dead files are told from others."""
+    assert kill_at("before_write", "legs", children.FLIGHTS, flights_that_never_failed).returncode == children.KILLED
+    folder = Path(tables.child("flights", "legs").uri, f"flight_date={DAY}")
+    dead = {path.name for path in folder.glob("*.parquet")}
+    assert dead
+    resume_here(instance)
+    assert len(list(folder.glob("*.parquet"))) == 1
+    assert not dead & {path.name for path in folder.glob("*.parquet")}
+
+
 def test_so_is_one_on_s3(
     instance: dg.DagsterInstance, tables_on_s3: Location, flights_that_never_failed: Location
 ) -> None:
