@@ -232,7 +232,7 @@ def load_type(context: InputContext, default: type) -> tuple[Any, bool]:
 def _writes_itself(context: InputContext, output: Output, keys: Sequence[str]) -> bool:
     """Whether the step that reads these partitions is the one that writes them: a range with its own beginning in it."""
     step_context = _step_context(context)
-    for handle in _outputs_of(step_context) if step_context is not None else ():
+    for handle in _outputs_of(step_context):
         written = step_context.get_output_context(handle)
         if written.has_asset_key and written.asset_key == output.asset_key:
             return set(keys) <= set(partition_keys(written))
@@ -254,6 +254,9 @@ def _step_context(context: InputContext | OutputContext) -> Any:
 
 
 def _outputs_of(step_context: Any) -> list[StepOutputHandle]:
+    """All outputs of the step; none where a value is written or loaded by hand."""
+    if step_context is None:
+        return []
     step = step_context.step
     return [StepOutputHandle(step.key, output.name) for output in step.step_outputs]
 

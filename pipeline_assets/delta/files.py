@@ -103,7 +103,8 @@ class Sink:
                 )
             files = [self._data_file(sunk) for sunk in done if sunk.num_rows]
             self.location.delete(set(self._values) - {file.path for file in files})
-            self.location.sync({os.path.dirname(file.path) for file in files})
+            if files:
+                self.location.sync({os.path.dirname(file.path) for file in files})
         except BaseException:
             self._give_up()
             raise
@@ -190,21 +191,27 @@ def delete_dead(table: Table, chain: int, before: int, partitions: Sequence[Part
     The fence `before` stands in the table's log already, so none of these attempts can commit any more. partitions: the
     partitions in question.
     """
-    committed = {
+    active = set(table.paths(partitions))
+    suspects: dict[str, int] = {}
+    for folder in _folders(table, partitions):
+        for name in table.location.names(folder):
+            owner, path = attempt_of(name), f"{folder}/{name}".lstrip("/")
+            if owner and owner[0] == chain and owner[1] < before and path not in active:
+                suspects[path] = owner[1]
+    committed = _committed_attempts(table, chain) if suspects else set()
+    dead = [path for path, attempt in suspects.items() if attempt not in committed]
+    table.location.delete(dead)
+    return dead
+
+
+def _committed_attempts(table: Table, chain: int) -> set[int]:
+    """The attempts of a chain that the log has commits of: also of what was replaced since, which a rollback may need."""
+    return {
         part.attempt
         for commit in table.log.back_from(table.version)
         for part in (commit.record.parts.values() if commit.record else ())
         if part is not None and chain_id(part.chain) == chain
     }
-    active = set(table.paths(partitions))
-    dead = []
-    for folder in _folders(table, partitions):
-        for name in table.location.names(folder):
-            owner, path = attempt_of(name), f"{folder}/{name}".lstrip("/")
-            if owner and owner[0] == chain and owner[1] < before and owner[1] not in committed and path not in active:
-                dead.append(path)
-    table.location.delete(dead)
-    return dead
 
 
 def remove_of(path: str) -> RemoveAction:

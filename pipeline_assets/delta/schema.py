@@ -13,8 +13,8 @@ from pipeline_assets.delta.types import polars_schema
 from pipeline_assets.errors import ConfigurationError
 
 _WIDER = {
-    "byte": {"short", "integer", "long"},
-    "short": {"integer", "long"},
+    "byte": {"short", "integer", "long", "float", "double"},
+    "short": {"integer", "long", "float", "double"},
     "integer": {"long", "double"},
     "float": {"double"},
 }

@@ -17,8 +17,8 @@ def conformed(output: Output, table: Table | None, frame: pl.LazyFrame) -> Confo
     columns = frame.collect_schema()
     if not columns:
         raise ConfigurationError(f"{output.name} returned a frame without columns. Nothing was written.")
-    check_partition_columns(columns, output.columns)
     frame = gate(frame, columns, table.schema if table is not None else None)
+    check_partition_columns(frame.collect_schema(), output.columns)
     if table is None:
         return Conformed(frame, delta_schema(frame.collect_schema()), False)
     _refuse_other_partitioning(output, table)

@@ -7,7 +7,7 @@ from dagster import AssetKey, OutputContext
 from dagster._core.execution.context.system import StepExecutionContext
 
 from pipeline_assets import checkpoints, faults
-from pipeline_assets.io.hearing import Outcome, described_by, said_of
+from pipeline_assets.io.hearing import Outcome, said_of
 from pipeline_assets.io.merge_config import WriteMode
 from pipeline_assets.io.outputs import Output
 from pipeline_assets.io.steps import Step
@@ -17,13 +17,10 @@ from pipeline_assets.io.writing import Writer
 def report(context: OutputContext, writer: Writer) -> None:
     """Give each partition the metadata of the checkpoint that counts for it (DESIGN 4.10)."""
     assert writer.table is not None
-    describe = described_by(writer.output, writer.table)
-    said = {
-        key: said_of(writer.output, writer.table, describe, key, outcome) for key, outcome in writer.outcomes.items()
-    }
+    said = said_of(writer.output, writer.table, writer.outcomes)
     if len(said) == 1:
         context.add_output_metadata(next(iter(said.values())))
-    else:
+    elif context._step_context is not None:  # noqa: SLF001  the public one raises where a value is written by hand
         add_metadata_of_partitions(context.step_context, context.asset_key, said)
     for key, outcome in writer.outcomes.items():
         if outcome.flag is not None:

@@ -154,6 +154,8 @@ def _rivals(step: Step, output: Output, key: str, table: Table, live: Live | Non
         return []
     if output.mode is Mode.MERGE:
         return _merges(step, output, key, table)
+    if live.part.chain == step.attempt.chain.first:
+        return []  # its own, which does not count (a check failed), or is adopted before anybody is asked
     return [_rival(step, output, key, live.version, live.part)]
 
 

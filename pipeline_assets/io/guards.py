@@ -2,22 +2,30 @@
 
 from collections.abc import Sequence
 
+from pipeline_assets.delta import names
 from pipeline_assets.delta.decide import Mode
 from pipeline_assets.delta.partitions import Partition
 from pipeline_assets.delta.table import Table
 from pipeline_assets.errors import EmptyFrame, Taken
 from pipeline_assets.io.outputs import Output, is_of_op
+from pipeline_assets.io.partitions import partitions_among
 
 
 def refuse_taken(output: Output, keys: Sequence[str], table: Table | None) -> None:
-    """Raise Taken where an asset's data would be replaced by somebody else's. Ops may take turns at a table."""
-    if table is None or output.mode is Mode.APPEND:
+    """Raise Taken where rows of another asset's would be replaced. Ops may take turns at a table.
+
+    Rows in a partition that this output has not written itself are somebody's, whatever the others call their partitions.
+    """
+    if table is None or output.mode is Mode.APPEND or set(output.columns) - set(table.partition_columns):
         return
-    others = table.others(output.name)
-    for key in keys if others else ():
-        for owner in sorted(others.get(key, ())):
-            if output.asset_key is not None or not is_of_op(owner):
-                raise Taken(output=output.name, owner=owner, table=output.location.uri)
+    others = {owner for owners in table.others(output.name).values() for owner in owners}
+    if output.asset_key is None:
+        others = {owner for owner in others if not is_of_op(owner)}
+    if not others:
+        return
+    for one in partitions_among(output.wanted(keys), table.schema, output.name):
+        if not table.txns.get(names.chain(output.name, one.key)) and table.paths([one]):
+            raise Taken(output=output.name, owner=min(others), table=output.location.uri)
 
 
 def refuse_emptying(output: Output, table: Table | None, without_rows: Sequence[Partition]) -> None:

@@ -51,11 +51,12 @@ def hear(instance: DagsterInstance | None, output: Output, table: Table, live: M
         return []
     versions = {key: one.version for key, one in live.items() if one.part is not None}
     missing = checkpoints.unheard(instance, output.asset_key, versions, table.id)
-    describe = described_by(output, table)
-    for key in sorted(missing):
-        part = live[key].part
-        assert part is not None
-        said = said_of(output, table, describe, key, Outcome(versions[key], part, checkpoints.ADOPTED))
+    lost = {
+        key: Outcome(one.version, one.part, checkpoints.ADOPTED)
+        for key, one in live.items()
+        if key in missing and one.part is not None
+    }
+    for key, said in said_of(output, table, lost).items():
         checkpoints.record_event(instance, output.asset_key, key, said)
     return sorted(missing)
 
@@ -91,15 +92,22 @@ def _silent(instance: DagsterInstance, runs: set[str]) -> set[str]:
     return {name for name, run in known.items() if run is None or run.is_finished or is_gone(instance, run)}
 
 
-def said_of(
-    output: Output, table: Table, describe: checkpoints.Described, key: str, outcome: Outcome
-) -> dict[str, Any]:
-    """The metadata of a partition's event."""
-    rows = None
-    if output.mode is not Mode.OVERWRITE or not outcome.part.chain:  # mode `ignore` keeps what nobody has counted
-        one = partitions_among(output.wanted([key]), table.schema, output.name)[0]
-        rows = count_rows(table.location, outcome.version, one)
-    return checkpoints.metadata_of(outcome.part, outcome.version, table, describe, outcome.flag, rows)
+def said_of(output: Output, table: Table, outcomes: Mapping[str, Outcome]) -> dict[str, dict[str, Any]]:
+    """The metadata of the partitions' events."""
+    describe = described_by(output, table)
+    # What was appended or merged is not what is there; and mode `ignore` keeps what nobody has counted.
+    uncounted: dict[int, list[str]] = {}
+    for key, outcome in outcomes.items():
+        if output.mode is not Mode.OVERWRITE or not outcome.part.chain:
+            uncounted.setdefault(outcome.version, []).append(key)
+    rows: dict[str, int] = {}
+    for version, keys in uncounted.items():
+        partitions = partitions_among(output.wanted(keys), table.schema, output.name)
+        rows.update(count_rows(table.location, version, partitions))
+    return {
+        key: checkpoints.metadata_of(outcome.part, outcome.version, table, describe, outcome.flag, rows.get(key))
+        for key, outcome in outcomes.items()
+    }
 
 
 def described_by(output: Output, table: Table) -> checkpoints.Described:

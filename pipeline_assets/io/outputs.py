@@ -23,6 +23,8 @@ from pipeline_assets.io.merge_config import MergeConfig, SchemaMode, WriteMode
 from pipeline_assets.io.partitions import PARTITION_EXPR, Wanted, partition_columns, wanted
 
 DEFAULT_SCHEMA = "public"
+OP = "op:"
+"""What the name of an op's output begins with, which no asset's key does."""
 
 
 @dataclass(frozen=True)
@@ -210,7 +212,7 @@ def _output(
         return of_asset(asset_key, metadata, definition, settings)
     schema = str(metadata.get("schema") or settings.schema or DEFAULT_SCHEMA)
     table = str(metadata.get("table") or context.name)
-    name = f"{context.step_key}.{context.name}"
+    name = f"{OP}{context.step_key}.{context.name}"
     if context.mapping_key:
         table, name = f"{table}.{context.mapping_key}", f"{name}[{context.mapping_key}]"
     location = settings.root.child(*schema.split("/"), table)
@@ -218,8 +220,8 @@ def _output(
 
 
 def is_of_op(name: str) -> bool:
-    """Whether an output's name is that of an op, which has a dot between its step and its name."""
-    return "." in name
+    """Whether an output's name is that of an op."""
+    return name.startswith(OP)
 
 
 def _choice(choices: Any, found: Any, what: str, name: str) -> Any:

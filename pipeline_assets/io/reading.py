@@ -71,13 +71,15 @@ def missing(found: Read) -> list[str]:
     absent = [one for one in found.partitions if one.key not in written]
     if not absent or not table.paths(absent):
         return [one.key for one in absent]
-    holding = {one.key for one in absent if table.paths([one])}
-    if table.base is None:
+    base = open_table(found.output.location, table.base) if table.base is not None else None
+    there = {one.key for one in absent if base is not None and base.paths([one])}
+    foreign = {one.key for one in absent if one.key not in there and table.paths([one])}
+    if foreign:
         raise ForeignData(
             table=found.output.location.uri,
-            why=f"partition {min(holding)} holds data that no checkpoint of {found.output.name} explains",
+            why=f"partition {min(foreign)} holds data that no checkpoint of {found.output.name} explains",
         )
-    return [one.key for one in absent if one.key not in holding]
+    return [one.key for one in absent if one.key not in there]
 
 
 def read_what_is_undone(found: Read, keys: Iterable[str], version: int) -> bool:

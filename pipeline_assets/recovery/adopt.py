@@ -19,7 +19,7 @@ from pipeline_assets.delta.scan import count_rows
 from pipeline_assets.delta.storage_errors import refusal_of
 from pipeline_assets.delta.table import Live, Table, open_table
 from pipeline_assets.errors import PermanentError, StorageRefused
-from pipeline_assets.io.hearing import Outcome, described_by, hear, said_of
+from pipeline_assets.io.hearing import Outcome, hear, said_of
 from pipeline_assets.io.outputs import Output, of_asset
 from pipeline_assets.io.partitions import partitions_among
 from pipeline_assets.recovery.plan import settings_by_resource
@@ -78,14 +78,16 @@ def _adopt(instance: DagsterInstance, output: Output, table: Table, asked: str, 
                 f"changed; look at it, then `pipeline-assets adopt {asked} --version {now.last_change()}`."
             )
         said.clear()
-        for one in _unexplained(instance, output, now, recorded):
-            rows = count_rows(now.location, now.version, one)
-            said[one.key] = Part(chain, moment, rows=rows, rows_in=rows, engine=ENGINE)
+        counts = count_rows(now.location, now.version, _unexplained(instance, output, now, recorded))
+        said.update({key: Part(chain, moment, rows=rows, rows_in=rows, engine=ENGINE) for key, rows in counts.items()})
         if not said:
             return None
         entries = {names.data(output.name, key): now.version + 1 for key in said}
         others = now.others(output.name)
-        chains = {names.chain(owner, key): 0 for key in said for owner in others.get(key, ())}  # it takes their place
+        taken = others if names.WHOLE in said else {key: others.get(key, set()) for key in said}
+        chains = {
+            names.chain(owner, key): 0 for key, owners in taken.items() for owner in owners
+        }  # it takes their place
         chains |= {names.chain(output.name, key): chain_id(chain) for key in said}
         return Proposal(Record("adopt", output.name, now.id, dict(said), output.mode), txns={**entries, **chains})
 
@@ -93,10 +95,9 @@ def _adopt(instance: DagsterInstance, output: Output, table: Table, asked: str, 
     if committed is None:
         return Adopted(output.location.uri, table.version, [], sorted(recorded))
     table.refresh()
-    describe = described_by(output, table)
     assert output.asset_key is not None
-    for key, part in said.items():
-        told = said_of(output, table, describe, key, Outcome(committed.version, part, checkpoints.ADOPTED))
+    adopted = {key: Outcome(committed.version, part, checkpoints.ADOPTED) for key, part in said.items()}
+    for key, told in said_of(output, table, adopted).items():
         checkpoints.record_event(instance, output.asset_key, key, told)
     return Adopted(output.location.uri, committed.version, sorted(said), sorted(recorded))
 

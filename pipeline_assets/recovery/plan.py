@@ -1,14 +1,14 @@
 """What is left of a run chain: the steps that it planned, what became of each, and what a resume would run."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import dagster as dg
 from dagster import AssetKey, DagsterInstance, DagsterRun, JobDefinition
 from dagster._core.definitions.partitions.context import partition_loading_context
-from dagster._core.errors import DagsterInvalidSubsetError, DagsterRunNotFoundError
+from dagster._core.errors import DagsterInvalidConfigError, DagsterInvalidSubsetError, DagsterRunNotFoundError
 from dagster._core.execution.api import create_execution_plan
 from dagster._core.execution.plan.plan import ExecutionPlan
 from dagster._core.execution.plan.state import KnownExecutionState, _derive_state_from_logs
@@ -201,16 +201,25 @@ def keys_of(instance: DagsterInstance, run: DagsterRun, definition: dg.Partition
 def settings_by_resource(
     instance: DagsterInstance, job: JobDefinition, run_config: Mapping[str, Any]
 ) -> Iterator[dict[str, Settings]]:
-    """The configuration of each of our IO managers, by its resource key. No other resource is made."""
+    """The configuration of each of our IO managers that can be made, by its resource key. No other resource is."""
     wanted = {
         key: resource
         for key, resource in job.resource_defs.items()
         if issubclass(getattr(resource, "configurable_resource_cls", object), DeltaCheckpointIOManager)
     }
-    config = {key: one for key, one in (run_config.get("resources") or {}).items() if key in wanted}
-    with dg.build_resources(wanted, instance=instance, resource_config=config) as built:
-        found = {key: getattr(built, key) for key in wanted}
-        yield {key: one.settings for key, one in found.items() if isinstance(one, CheckpointIOManager)}
+    config = run_config.get("resources") or {}
+    found: dict[str, Settings] = {}
+    with ExitStack() as stack:
+        for key, resource in wanted.items():
+            own = {key: config[key]} if key in config else {}
+            try:
+                built = stack.enter_context(dg.build_resources({key: resource}, instance, own))
+            except DagsterInvalidConfigError:  # configured at launch, and here is no run that says how
+                continue
+            manager = getattr(built, key)
+            if isinstance(manager, CheckpointIOManager):
+                found[key] = manager.settings
+        yield found
 
 
 def selected(instance: DagsterInstance, run: DagsterRun, job_name: str) -> frozenset[AssetKey] | None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import dagster as dg
 from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, JobDefinition
+from dagster._core.definitions.executor_definition import in_process_executor
 from dagster._core.definitions.job_base import IJob, InMemoryJob
 from dagster._core.definitions.reconstruct import ReconstructableJob
 from dagster._core.errors import DagsterInvalidSubsetError
@@ -154,8 +155,10 @@ def _create(instance: DagsterInstance, run: DagsterRun, job: IJob, plan: Plan, c
 
 
 def _executable(instance: DagsterInstance, run: DagsterRun, job: JobDefinition | ReconstructableJob) -> IJob:
-    """The job with the run's selection. Raises NotResumable."""
-    whole: IJob = InMemoryJob(job) if isinstance(job, JobDefinition) else job
+    """The job with the run's selection; in this process where other processes could not load it. Raises NotResumable."""
+    whole: IJob = (
+        job if isinstance(job, ReconstructableJob) else InMemoryJob(job.with_executor_def(in_process_executor))
+    )
     assets = selected(instance, run, whole.get_definition().name)
     try:
         if assets:

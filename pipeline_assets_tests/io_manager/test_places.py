@@ -1,5 +1,6 @@
 """Which table and partition a write means: one that is not clear is refused, and nobody else's data is replaced."""
 
+import datetime as dt
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,35 @@ def test_two_assets_of_one_table_do_not_replace_each_other(instance: dg.DagsterI
     said = failure(run(instance, root, [of_key("y", "shop", "orders", n=2)], ok=False))
     assert "holds the data of x/shop/orders" in said
     assert rows(root, "orders", "shop") == [(1,)]
+
+
+def test_one_of_other_partitions_does_not_either(instance: dg.DagsterInstance, root: Path) -> None:
+    """The whole table, or a month of somebody else's days."""
+    days = dg.DailyPartitionsDefinition("2013-01-01")
+    run(instance, root, [dated("x", days, "2013-01-02")], "2013-01-02")
+    months = dated("y", dg.MonthlyPartitionsDefinition("2013-01-01"), "2013-01-01")
+    for other, key in ((of_key("y", "shop", "orders"), None), (months, "2013-01-01")):
+        assert "holds the data of x/shop/orders" in failure(run(instance, root, [other], key, ok=False))
+    assert rows(root, "orders", "shop") == [(dt.date(2013, 1, 2), 1)]
+    february = dated("y", dg.MonthlyPartitionsDefinition("2013-01-01"), "2013-02-01")
+    run(instance, root, [february], "2013-02-01")
+    assert len(rows(root, "orders", "shop")) == 2
+
+
+def dated(prefix: str, partitions: Any, day: str) -> dg.AssetsDefinition:
+    @dg.asset(key=[prefix, "shop", "orders"], partitions_def=partitions, metadata={"partition_expr": "day"})
+    def made() -> pl.DataFrame:
+        return pl.DataFrame({"day": [dt.date.fromisoformat(day)], "n": [1]})
+
+    return made
+
+
+def test_a_value_that_is_written_by_hand_is_written(instance: dg.DagsterInstance, root: Path) -> None:
+    manager = DeltaCheckpointIOManager(root_uri=str(root)).create_io_manager(None)
+    context = dg.build_output_context(asset_key=dg.AssetKey("table"))
+    manager.handle_output(context, pl.DataFrame({"n": [1]}))
+    assert rows(root, "table") == [(1,)]
+    assert context.get_logged_metadata()["delta/version"].value == 0
 
 
 def test_an_asset_that_takes_the_place_of_another_adopts_its_table(instance: dg.DagsterInstance, root: Path) -> None:

@@ -129,6 +129,16 @@ def test_no_rows_where_there_are_some(instance: dg.DagsterInstance, root: Path) 
     assert rows(root, "table") == []
 
 
+@pytest.mark.parametrize("mode", ["overwrite", "append"])
+def test_no_rows_in_the_first_partition_of_a_table_are_fine(
+    instance: dg.DagsterInstance, root: Path, mode: str
+) -> None:
+    frame = pl.DataFrame(schema={"color": pl.String, "n": pl.Int64})
+    result = run(instance, root, [asset(frame, COLORS, mode=mode)], "red")
+    assert told(result, "table")["red"]["dagster/partition_row_count"] == 0
+    assert rows(root, "table") == []
+
+
 def test_no_rows_where_there_are_none_are_fine(instance: dg.DagsterInstance, root: Path) -> None:
     for _ in range(2):
         run(instance, root, [asset(NUMBERS.head(0))])

@@ -12,6 +12,7 @@ from deltalake import DeltaTable, write_deltalake
 
 from pipeline_assets.delta.location import Location
 from pipeline_assets.delta.log import log_of
+from pipeline_assets.errors import ForeignData
 from pipeline_assets.recovery.adopt import NotAdopted, adopt
 from pipeline_assets.recovery.resume import resume
 from pipeline_assets.settings import io_manager
@@ -276,3 +277,6 @@ def test_a_partitioned_table_of_dagster_deltalake_s_is_read_also_after_our_first
     assert run("gathered") == [2, 9]
     write_deltalake(place.uri, old.filter(day="b").to_arrow(), mode="append")
     assert run("gathered") == [2, 9]
+    write_deltalake(place.uri, old.head(1).with_columns(day=pl.lit("c")).to_arrow(), mode="append")
+    with pytest.raises(ForeignData, match="partition c holds data"):  # what somebody has put there since is nobody's
+        run("gathered")

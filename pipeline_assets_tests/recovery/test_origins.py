@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import polars as pl
 import pytest
 
 from pipeline_assets import processes
@@ -49,6 +50,38 @@ def test_a_run_of_dg_materialize_is_continued_from_the_command_line(
     done = children.pipeline_assets("resume", "--last", "-m", story.__name__)
     assert done.returncode == 0, done.stderr
     assert evidence.steps_of(instance, instance.get_runs()[0].run_id) == ["story__by_customer", "story__report"]
+
+
+def test_what_a_blocking_check_refused_is_made_again_and_not_kept(
+    instance: dg.DagsterInstance, tables: Location
+) -> None:
+    """The checkpoint is the chain's own, from the same inputs, and live: but it does not count."""
+    value = [1]
+
+    @dg.asset(key_prefix="checked")
+    def source() -> pl.DataFrame:
+        return pl.DataFrame({"n": [0]})
+
+    spec = dg.AssetCheckSpec("is_two", asset=["checked", "made"], blocking=True)
+
+    @dg.asset(key_prefix="checked", check_specs=[spec])
+    def made(source: pl.DataFrame) -> Any:
+        yield dg.Output(source.with_columns(n=pl.lit(value[0])))
+        yield dg.AssetCheckResult(passed=value[0] == 2)
+
+    @dg.asset(key_prefix="checked")
+    def after(made: pl.DataFrame) -> pl.DataFrame:
+        return made
+
+    chosen = dg.define_asset_job("checked", selection=dg.AssetSelection.all())
+    defs = dg.Definitions([source, made, after], jobs=[chosen], resources={"io_manager": locations.io_manager()})
+    of = defs.resolve_job_def("checked")  # with Dagster's own executor: resumed in this process all the same
+    failed = of.execute_in_process(instance=instance, raise_on_error=False)
+    assert not failed.success
+    value[0] = 2
+    assert resume(instance, failed.run_id, of).success
+    for name in ("made", "after"):
+        assert evidence.rows(tables.child("checked", name))["n"].to_list() == [2]
 
 
 def test_a_range_of_dynamic_partitions_is_continued(instance: dg.DagsterInstance, tables: Location) -> None:
