@@ -1,13 +1,12 @@
 """What the flights definitions share: the days, their source, how a frame is shown to people."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import date
 from typing import Any
 
 import dagster as dg
 import polars as pl
 
-from pipeline_assets.delta.schema import delta_schema, type_name
 from pipeline_assets.io.events import add_metadata_of_partitions
 from pipeline_assets.stages.schemas import STAGES, StageSchema
 from pipeline_assets.stages.summaries import SUMMARIES
@@ -22,12 +21,24 @@ def days_of(context: dg.AssetExecutionContext) -> tuple[date, date]:
     return date.fromisoformat(keys.start), date.fromisoformat(keys.end)
 
 
+DELTA_TYPES: Mapping[Any, str] = {
+    pl.Date: "date",
+    pl.Datetime: "timestamp",
+    pl.Float64: "double",
+    pl.Int32: "integer",
+    pl.Int64: "long",
+    pl.List: "array",
+    pl.String: "string",
+}
+"""Spelled out: asking polars while a module is imported starts its threads, which a process that is forked then lacks."""
+
+
 def flights_asset(stage: str, *, daily: bool = True) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
     """`@dg.asset` with what all stages of flights share, and the stage's columns in words."""
     schema: StageSchema = STAGES[stage]
     columns = [
-        dg.TableColumn(field.name, type_name(field), description=schema.descriptions[field.name])
-        for field in delta_schema(schema.schema).fields
+        dg.TableColumn(name, DELTA_TYPES[dtype.base_type()], description=schema.descriptions[name])
+        for name, dtype in schema.schema.items()
     ]
     return dg.asset(
         key_prefix="flights",

@@ -3,6 +3,8 @@
 import importlib
 import inspect
 import pkgutil
+import subprocess
+import sys
 
 import dagster as dg
 import pytest
@@ -66,6 +68,15 @@ def test_every_asset_is_described(name: str) -> None:
 def test_the_jobs_and_schedules_of_the_code_location() -> None:
     assert defs.resolve_job_def("flights_job").name == "flights_job"
     assert [one.name for one in defs.schedules or ()] == ["flights_daily_schedule"]
+
+
+def test_loading_the_code_location_starts_no_threads() -> None:
+    """A worker that is forked from a process with polars' threads at work, as a forkserver preloads it, never ends."""
+    counting = "import os; count = lambda: len(os.listdir('/proc/self/task'))"
+    libraries = "import dagster, polars, deltalake, obstore, pyarrow.parquet, pyarrow.fs; before = count()"
+    script = f"{counting}; {libraries}; import pipeline_assets.definitions; print(count() - before)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "0\n"
 
 
 def test_the_verbs_of_the_command_line() -> None:

@@ -100,7 +100,6 @@ def test_so_is_one_on_s3(
     equal(instance, tables_on_s3.child("flights"), flights_that_never_failed)
 
 
-@pytest.mark.slow
 def test_so_is_one_with_a_process_for_each_step(
     instance: dg.DagsterInstance, tables: Location, flights_that_never_failed: Location
 ) -> None:
