@@ -107,7 +107,8 @@ class DeltaCheckpointIOManager(dg.ConfigurableIOManagerFactory["CheckpointIOMana
         known = type(self), json.dumps(context.resource_config, sort_keys=True, default=str)
         if known not in _configured:
             _configured[known] = self._with_updated_values(context.resource_config)
-        return _configured[known].create_io_manager(context)
+        configured: DeltaCheckpointIOManager = _configured[known]
+        return configured.create_io_manager(context)
 
     def settings(self) -> Settings:
         """The configuration without Dagster's clothes. Raises ConfigurationError."""
