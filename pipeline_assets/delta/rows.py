@@ -14,6 +14,7 @@ from pipeline_assets.delta.location import Location
 from pipeline_assets.delta.partitions import Partition, owners
 from pipeline_assets.delta.schema import bad_partition_value
 from pipeline_assets.delta.type_errors import NullNotAllowed
+from pipeline_assets.delta.types import entries_of
 from pipeline_assets.errors import NullPartition, RowsOutside
 
 
@@ -53,10 +54,10 @@ def refuse_nulls(output: str, files: Sequence[DataFile], schema: Schema, locatio
         nulls = 0 if field.nullable else sum(_nulls(file, field.name, location) for file in files)
         if nulls:
             raise NullNotAllowed(output=output, column=field.name, rows=nulls)
-        if has_not_null_inside(field.type):
+        if _has_not_null_inside(field.type):
             for file in files:
                 read = pq.read_table(file.path, columns=[field.name], filesystem=location.files)
-                _refuse_nulls_inside(output, field.name, to_series(read), field.type)
+                _refuse_nulls_inside(output, field.name, _to_series(read), field.type)
 
 
 def refuse_null_values(output: str, frame: pl.DataFrame, schema: Schema) -> None:
@@ -65,22 +66,22 @@ def refuse_null_values(output: str, frame: pl.DataFrame, schema: Schema) -> None
         nulls = 0 if field.nullable else frame[field.name].null_count()
         if nulls:
             raise NullNotAllowed(output=output, column=field.name, rows=nulls)
-        if has_not_null_inside(field.type):
+        if _has_not_null_inside(field.type):
             _refuse_nulls_inside(output, field.name, frame[field.name], field.type)
 
 
-def has_not_null_inside(type_: Any) -> bool:
+def _has_not_null_inside(type_: Any) -> bool:
     """Whether a Delta type has fields, elements or values that may not be NULL."""
     if isinstance(type_, StructType):
-        return any(not field.nullable or has_not_null_inside(field.type) for field in type_.fields)
+        return any(not field.nullable or _has_not_null_inside(field.type) for field in type_.fields)
     if isinstance(type_, ArrayType):
-        return not type_.contains_null or has_not_null_inside(type_.element_type)
+        return not type_.contains_null or _has_not_null_inside(type_.element_type)
     if isinstance(type_, MapType):
-        return not type_.value_contains_null or has_not_null_inside(type_.value_type)
+        return not type_.value_contains_null or _has_not_null_inside(type_.value_type)
     return False
 
 
-def to_series(table: pa.Table) -> pl.Series:
+def _to_series(table: pa.Table) -> pl.Series:
     """The only column of an Arrow table."""
     frame = pl.from_arrow(table)
     assert isinstance(frame, pl.DataFrame)
@@ -96,7 +97,7 @@ def _refuse_nulls_inside(output: str, path: str, values: pl.Series, type_: Any) 
         elements = values.filter(values.list.len() > 0).explode()
         parts = [("element", elements, type_.element_type, type_.contains_null)]
     elif isinstance(type_, MapType):
-        entries = values.cast(pl.List(pl.Struct({"key": values.dtype.key, "value": values.dtype.value})))  # type: ignore[attr-defined]
+        entries = values.cast(entries_of(values.dtype))  # type: ignore[arg-type]
         found = entries.filter(entries.list.len() > 0).explode().struct.field("value")
         parts = [("value", found, type_.value_type, type_.value_contains_null)]
     else:

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from pipeline_assets.delta import names
 from pipeline_assets.delta.choose import State
 from pipeline_assets.delta.decide import Mode, Name
-from pipeline_assets.delta.record import Record
+from pipeline_assets.delta.record import Part, Record
 from pipeline_assets.delta.table import Memory, Table
 
 
@@ -47,14 +47,14 @@ def written_at(table: Table, output: str, partitions: Iterable[str], version: in
     return found
 
 
-def made_by(table: Table, output: str, partitions: Collection[str], chain: str) -> dict[str, tuple[int, Name]]:
+def made_by(table: Table, output: str, partitions: Collection[str], chain: str) -> dict[str, tuple[int, Part]]:
     """For each partition the newest version that a chain (its first run's id) wrote, as far as the log goes."""
-    found: dict[str, tuple[int, Name]] = {}
+    found: dict[str, tuple[int, Part]] = {}
     for version, record in table.records(output):
         for key in set(partitions) - found.keys():
             part = record.parts.get(key)
             if record.kind == "write" and part is not None and part.chain == chain:
-                found[key] = version, part.name(output, key)
+                found[key] = version, part
         if len(found) == len(partitions):
             break
     return found

@@ -103,7 +103,7 @@ def _lost(series: pl.Series, target: DataType) -> Any:
     if dtype == target:
         return None
     if isinstance(dtype, pl.Map):
-        return _lost(series.cast(_entries(dtype)), _entries(target))  # type: ignore[arg-type]
+        return _lost(series.cast(entries_of(dtype)), entries_of(target))  # type: ignore[arg-type]
     if isinstance(dtype, (pl.List, pl.Array)):
         return _lost(series.explode().drop_nulls(), target.inner)  # type: ignore[attr-defined]
     if isinstance(dtype, pl.Struct):
@@ -119,7 +119,7 @@ def _lost(series: pl.Series, target: DataType) -> Any:
     return (series.to_physical() if outside else series).filter(lost)[0]
 
 
-def _entries(dtype: pl.Map) -> pl.List:
+def entries_of(dtype: pl.Map) -> pl.List:
     """A map as the list of its entries."""
     return pl.List(pl.Struct({"key": dtype.key, "value": dtype.value}))
 

@@ -115,16 +115,13 @@ def committed_by_chain(step: Step, output: Output, keys: Sequence[str], table: T
     for key in keys:
         version = _own_version(output, key, table, chain.number)
         record = table.record_at(version) if version is not None else None
-        part = record.parts.get(key) if record is not None and table.made(record) else None
-        if version is not None and part is not None:
-            note(key, version, part)
+        own = record.parts.get(key) if record is not None and table.made(record) else None
+        if version is not None and own is not None:
+            note(key, version, own)
     unsure = [key for key in keys if key not in found]
     if unsure and step.attempt.again and output.asset_key is None:
-        for key, (version, _) in made_by(table, output.name, unsure, chain.first).items():
-            record = table.record_at(version)
-            part = record.parts.get(key) if record is not None else None
-            if part is not None:
-                note(key, version, part)
+        for key, (version, part) in made_by(table, output.name, unsure, chain.first).items():
+            note(key, version, part)
     elif unsure and step.attempt.again and step.instance is not None and output.asset_key is not None:
         told = checkpoints.of_chain(step.instance, chain, output.asset_key, unsure, table.id)
         for key, committed in told.items():

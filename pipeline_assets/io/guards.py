@@ -1,14 +1,32 @@
-"""What a write must not do to the table that is there."""
+"""What a write must not do to the table that is there, and what the storage may refuse."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import polars as pl
+from deltalake.exceptions import DeltaError
 
 from pipeline_assets.delta import names
 from pipeline_assets.delta.decide import Mode
 from pipeline_assets.delta.partitions import Partition
+from pipeline_assets.delta.storage_errors import refusal_of
 from pipeline_assets.delta.table import Table
-from pipeline_assets.errors import EmptyFrame, Taken
+from pipeline_assets.errors import EmptyFrame, StorageRefused, Taken
 from pipeline_assets.io.outputs import Output, is_of_op
 from pipeline_assets.io.partitions import partitions_among
+
+
+@contextmanager
+def storage_takes_it(output: Output, partition: str | None) -> Iterator[None]:
+    """Raise StorageRefused, with what it said, where the storage takes no more; other errors are their own."""
+    try:
+        yield
+    except (OSError, DeltaError, pl.exceptions.PolarsError) as error:
+        uri = output.location.uri
+        why = refusal_of(error, uri)
+        if why is None:
+            raise
+        raise StorageRefused(output=output.name, partition=partition, table=uri, why=why) from error
 
 
 def refuse_taken(output: Output, keys: Sequence[str], table: Table | None) -> None:

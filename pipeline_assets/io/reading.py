@@ -143,7 +143,7 @@ def own_names(step: Step, found: Read, chain: Chain) -> dict[str, frozenset[Name
                 unsure.append(key)
     if unsure and output.asset_key is None:
         made = made_by(table, output.name, unsure, chain.first)
-        own.update({key: frozenset({name} - undone) for key, (_, name) in made.items()})
+        own.update({key: frozenset({part.name(output.name, key)} - undone) for key, (_, part) in made.items()})
     elif unsure and step.instance is not None and output.asset_key is not None:
         told = checkpoints.of_chain(step.instance, chain, output.asset_key, unsure, table.id)
         for key, committed in told.items():

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 
 import polars as pl
 from deltalake import Schema
-from deltalake.exceptions import DeltaError
 
 from pipeline_assets import checkpoints, faults
 from pipeline_assets.delta import commit as commits
@@ -17,14 +16,13 @@ from pipeline_assets.delta.partitions import Partition
 from pipeline_assets.delta.record import Part, Record
 from pipeline_assets.delta.rows import by_key, refuse_null_values, refuse_nulls
 from pipeline_assets.delta.schema import Conformed
-from pipeline_assets.delta.storage_errors import refusal_of
 from pipeline_assets.delta.table import Table, open_table
 from pipeline_assets.delta.writable import refuse_configuration, refuse_unwritable
-from pipeline_assets.errors import Contention, GivenUp, Held, NotNew, StorageRefused
+from pipeline_assets.errors import Contention, GivenUp, Held, NotNew
 from pipeline_assets.io import proposals
 from pipeline_assets.io.columns import conformed
 from pipeline_assets.io.facts import Looked, answered, decide, look
-from pipeline_assets.io.guards import refuse_emptying, refuse_taken
+from pipeline_assets.io.guards import refuse_emptying, refuse_taken, storage_takes_it
 from pipeline_assets.io.hearing import Outcome, hear, hear_recent
 from pipeline_assets.io.merge_config import WriteMode
 from pipeline_assets.io.outputs import Output
@@ -59,14 +57,8 @@ class Writer:
 
         Raises GivenUp, Held, Contention, PartitionRefused, SchemaError, UnsupportedTable, StorageRefused, ComputeAgain.
         """
-        try:
+        with storage_takes_it(self.output, self._spoken):
             return self._write(frame)
-        except (OSError, DeltaError, pl.exceptions.PolarsError) as error:
-            uri = self.output.location.uri
-            why = refusal_of(error, uri)
-            if why is None:
-                raise
-            raise StorageRefused(output=self.output.name, partition=self._spoken, table=uri, why=why) from error
 
     def _write(self, frame: pl.LazyFrame) -> dict[str, Outcome]:
         self.table = open_table(self.output.location)

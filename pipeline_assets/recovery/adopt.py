@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 
 from dagster import DagsterInstance
 from dagster._core.definitions.repository_definition import RepositoryDefinition
-from deltalake.exceptions import DeltaError
 
 from pipeline_assets import checkpoints
 from pipeline_assets.delta import names
@@ -16,9 +15,9 @@ from pipeline_assets.delta.location import Location
 from pipeline_assets.delta.partitions import Partition
 from pipeline_assets.delta.record import Part, Record, chain_id
 from pipeline_assets.delta.scan import count_rows
-from pipeline_assets.delta.storage_errors import refusal_of
 from pipeline_assets.delta.table import Live, Table, open_table
-from pipeline_assets.errors import PermanentError, StorageRefused
+from pipeline_assets.errors import PermanentError
+from pipeline_assets.io.guards import storage_takes_it
 from pipeline_assets.io.hearing import Outcome, hear, said_of
 from pipeline_assets.io.outputs import Output, of_asset
 from pipeline_assets.io.partitions import partitions_among
@@ -56,13 +55,8 @@ def adopt(
     there = open_table(output.location)
     if there is None:
         raise NotAdopted(f"There is no Delta table at {output.location.uri}; materialize {output.name} to make one.")
-    try:
+    with storage_takes_it(output, None):
         return _adopt(instance, output, there, table, version)
-    except (OSError, DeltaError) as error:
-        why = refusal_of(error, output.location.uri)
-        if why is None:
-            raise
-        raise StorageRefused(output=output.name, partition=None, table=output.location.uri, why=why) from error
 
 
 def _adopt(instance: DagsterInstance, output: Output, table: Table, asked: str, version: int | None) -> Adopted:
