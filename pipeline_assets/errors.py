@@ -15,8 +15,8 @@
     │   │   ├── RowsOutside
     │   │   ├── EmptyFrame
     │   │   └── NullPartition
-    │   ├── SchemaError             delta/type_errors.py
-    │   │   ├── UnsupportedType
+    │   ├── SchemaError
+    │   │   ├── UnsupportedType     delta/type_errors.py
     │   │   ├── BadColumnName
     │   │   ├── SchemaChanged
     │   │   ├── NullNotAllowed
@@ -26,12 +26,23 @@
     │   ├── MergeRefused            delta/merge.py
     │   ├── NotRestorable           delta/restore.py
     │   ├── NotResumable            recovery/plan.py
-    │   └── NotAdopted              recovery/adopt.py
+    │   ├── NotAdopted              recovery/adopt.py
+    │   ├── BadData                 these may be raised by a stage, too; policy/failures.py gives every
+    │   ├── PermissionDenied        other library's exception one of them, or of those below
+    │   ├── MissingTable
+    │   └── ProgrammingError
+    ├── TimedOut                    a stage's time is up: transient where it says retry_on_timeout
     └── TransientError              it may be gone the next time
         ├── Contention              another writer was faster, again and again
         ├── Held                    a rollback is at work
         ├── StorageRefused          a full disk, a read-only one
-        └── FactsUnreachable        Dagster's instance could not be asked
+        ├── FactsUnreachable        Dagster's instance could not be asked
+        ├── NetworkError            for a stage to raise, and for policy/failures.py to give, like those above
+        ├── Throttled               asked too often
+        ├── ServiceUnavailable      HTTP 5xx, 408; this host is out of files, memory, processes
+        ├── StorageConflict         another writer was faster, once
+        ├── LockTimeout
+        └── UnderMaintenance        a maintenance job is at the table
 
 An error names the culprit, says what was not written, and gives the next command.
 """
@@ -49,6 +60,10 @@ class PermanentError(PipelineAssetsError):
 
 class TransientError(PipelineAssetsError):
     """The same thing may succeed when it is tried again."""
+
+
+class TimedOut(PipelineAssetsError):
+    """A stage whose time is up; whether it is tried again, it says itself."""
 
 
 class ConfigurationError(PermanentError):
@@ -211,6 +226,58 @@ class StorageRefused(TransientError):
             "committed, what was there is as it was. Make room, or make it writable, and run "
             "`pipeline-assets resume --last`."
         )
+
+
+class SchemaError(PermanentError):
+    """Columns that cannot be computed with, cannot be written, or not to this table."""
+
+
+class BadData(PermanentError):
+    """Values or files that are not what they should be: the same bytes will be as wrong the next time."""
+
+
+class PermissionDenied(PermanentError):
+    """Credentials that are missing, wrong, or not enough; a file system that is mounted read-only."""
+
+
+class MissingTable(PermanentError):
+    """What was to be read is not there: a table, a version of it, a file, a bucket, an address."""
+
+
+class ProgrammingError(PermanentError):
+    """A mistake in the code; and whatever nobody has named yet, which is not tried again for that reason."""
+
+
+class NetworkError(TransientError):
+    """A connection that was not made, was cut, or fell silent."""
+
+
+class Throttled(TransientError):
+    """The far end was asked too often. retry_after: the seconds that it asked to be left alone, if it said."""
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        self.retry_after = retry_after
+        super().__init__(message)
+
+
+class ServiceUnavailable(TransientError):
+    """The far end, or this host, cannot do it now. retry_after: the seconds after which it may, if it said."""
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        self.retry_after = retry_after
+        super().__init__(message)
+
+
+class StorageConflict(TransientError):
+    """Another writer changed what was to be written: who reads it again and recomputes may succeed."""
+
+
+class LockTimeout(TransientError):
+    """A lock of a file or a database that its holder did not give back in time."""
+
+
+class UnderMaintenance(TransientError):
+    """A table that a maintenance job is touching."""
 
 
 def _some(partitions: Sequence[str]) -> str:

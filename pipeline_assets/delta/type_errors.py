@@ -2,11 +2,7 @@
 
 from collections.abc import Sequence
 
-from pipeline_assets.errors import PermanentError
-
-
-class SchemaError(PermanentError):
-    """Columns that cannot be written, or not to this table."""
+from pipeline_assets.errors import SchemaError
 
 
 class UnsupportedType(SchemaError):

@@ -1,0 +1,67 @@
+"""A dependency that grows an exception nobody mapped turns this red."""
+
+import importlib
+import inspect
+from collections.abc import Iterator
+from importlib.util import find_spec
+
+import pytest
+
+from pipeline_assets.errors import PermanentError, TransientError
+from pipeline_assets.policy.failures import classify
+from pipeline_assets.policy.known_failures import KNOWN
+
+LIBRARIES = {
+    "deltalake.exceptions": "known_data.py",
+    "polars.exceptions": "known_data.py",
+    "obstore.exceptions": "known_data.py",
+    "pyarrow.lib": "known_data.py",
+    "filelock": "known_data.py",
+    "requests.exceptions": "known_http.py",
+    "http.client": "known_http.py",
+    "urllib.error": "known_failures.py",
+    **({"httpx": "known_http.py"} if find_spec("httpx") else {}),
+}
+
+
+def exceptions(module: str) -> Iterator[tuple[str, type[BaseException]]]:
+    """The public exceptions of a module, each with the name that its class gives itself."""
+    for name, found in vars(importlib.import_module(module)).items():
+        if inspect.isclass(found) and issubclass(found, BaseException) and not name.startswith("_"):
+            yield f"{found.__module__}.{found.__qualname__}", found
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_every_exception_of_a_library_is_in_the_table(library: str) -> None:
+    found = dict(exceptions(library))
+    assert found
+    missing = sorted(set(found) - set(KNOWN))
+    assert not missing, (
+        f"{library} has exceptions that nobody has judged: {', '.join(missing)}. "
+        f"Say in pipeline_assets/policy/{LIBRARIES[library]}, in that library's block, what each means."
+    )
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_every_line_of_the_table_is_about_a_class_that_exists(name: str) -> None:
+    """But for libraries that need not be there, and for what older versions of Python have."""
+    module, _, qualified = name.rpartition(".")
+    source = {"_internal": "deltalake.exceptions", "pyo3_runtime": "polars.exceptions"}.get(module, module)
+    if find_spec(source.partition(".")[0]) is None:
+        return
+    found = getattr(importlib.import_module(source), qualified)
+    assert issubclass(found, BaseException)
+
+
+@pytest.mark.parametrize("entry", {id(entry): entry for entry in KNOWN.values() if isinstance(entry, type)}.values())
+def test_every_kind_in_the_table_is_below_transient_or_permanent(entry: type) -> None:
+    assert issubclass(entry, (TransientError, PermanentError))
+    assert entry not in {TransientError, PermanentError}
+
+
+def test_a_class_is_found_by_its_base_where_it_has_no_line() -> None:
+    class Mine(ConnectionResetError):
+        """Derived by a stage."""
+
+    assert classify(Mine()).said == "Mine"
+    assert classify(Mine()).transient
