@@ -3,6 +3,8 @@
 from pipeline_assets.errors import PermanentError, PipelineAssetsError, TransientError
 from pipeline_assets.io.merge_config import MergeConfig, MergeOperationsConfig, MergeType, SchemaMode, WriteMode
 from pipeline_assets.io_manager import DeltaCheckpointIOManager
+from pipeline_assets.policy.fingerprints import files_fingerprint
+from pipeline_assets.stage import stage
 
 __all__ = [
     "DeltaCheckpointIOManager",
@@ -14,4 +16,6 @@ __all__ = [
     "SchemaMode",
     "TransientError",
     "WriteMode",
+    "files_fingerprint",
+    "stage",
 ]

@@ -9,11 +9,9 @@ import polars as pl
 import pyarrow as pa
 from dagster import DagsterInvariantViolationError, InputContext, OutputContext
 from dagster._check import CheckError
-from dagster._core.execution.plan.outputs import StepOutputHandle
 from pydantic import Field
 from typing_extensions import override
 
-from pipeline_assets import faults
 from pipeline_assets.delta.files import ParquetOptions
 from pipeline_assets.delta.location import Location
 from pipeline_assets.delta.probe import refuse_without_conditional_put
@@ -21,15 +19,18 @@ from pipeline_assets.delta.table import open_table
 from pipeline_assets.delta.values import from_lazy, to_lazy
 from pipeline_assets.errors import NotMaterialized, PermanentError
 from pipeline_assets.io import pins
-from pipeline_assets.io.beginning import begin
-from pipeline_assets.io.events import report
+from pipeline_assets.io.events import keep_data_version, report
 from pipeline_assets.io.hearing import pins_of_others
 from pipeline_assets.io.merge_config import MergeConfig, SchemaMode, WriteMode
 from pipeline_assets.io.outputs import Output, Settings, of_input, of_output, partition_keys
 from pipeline_assets.io.reading import declared_empty, frame_of, missing, read
-from pipeline_assets.io.steps import Step, step_of
+from pipeline_assets.io.step_outputs import begun, handles_of
+from pipeline_assets.io.steps import Step
 from pipeline_assets.io.storage_config import AzureConfig, ClientConfig, GcsConfig, LocalConfig, S3Config
 from pipeline_assets.io.writing import ComputeAgain, Writer
+from pipeline_assets.policy import watching
+from pipeline_assets.policy.guard import guarded
+from pipeline_assets.policy.policies import policy_of
 
 TYPES = (pl.LazyFrame, pl.DataFrame, pa.Table, pa.RecordBatchReader)
 AGAIN = 1_000_000
@@ -96,6 +97,7 @@ class DeltaCheckpointIOManager(dg.ConfigurableIOManagerFactory["CheckpointIOMana
 
     def create_io_manager(self, context: Any) -> "CheckpointIOManager":  # noqa: ARG002  Dagster's signature
         """The IO manager of one process."""
+        watching.prepare()
         return CheckpointIOManager(self.settings(), self.default_load_type())
 
     @override
@@ -147,10 +149,14 @@ class CheckpointIOManager(dg.IOManager):
 
     def load_input(self, context: InputContext) -> Any:
         """The rows of an input at its pinned version. Raises NotMaterialized, ForeignData, DamagedTable, UnsupportedTable."""
+        with guarded(_step_context(context)):
+            return self._load(context)
+
+    def _load(self, context: InputContext) -> Any:
         wants, by_partition = load_type(context, self.default_load_type)
         output = of_input(context, self.settings)
         refuse_without_conditional_put(self.settings.root)
-        step = self._begun(context)
+        step = begun(_step_context(context))
         keys = partition_keys(context)
         own = _writes_itself(context, output, keys)
         if not keys or (own and open_table(output.location) is None):
@@ -171,7 +177,11 @@ class CheckpointIOManager(dg.IOManager):
         return from_lazy(frame_of(found, present, columns), wants)
 
     def handle_output(self, context: OutputContext, obj: Any) -> None:
-        """Write a value exactly once. Raises subclasses of PipelineAssetsError."""
+        """Write a value exactly once. Raises subclasses of PipelineAssetsError; out of a `stage` what it makes of them."""
+        with guarded(_step_context(context)):
+            self._handle(context, obj)
+
+    def _handle(self, context: OutputContext, obj: Any) -> None:
         if obj is None:
             raise DagsterInvariantViolationError(
                 "Unexpected 'None' output value. If a 'None' value is intentional, set the output"
@@ -180,37 +190,22 @@ class CheckpointIOManager(dg.IOManager):
         if not isinstance(obj, TYPES):
             raise UnsupportedValue(type(obj))
         refuse_without_conditional_put(self.settings.root)
-        step = self._begun(context)
+        step = begun(_step_context(context))
         writer = Writer(step, of_output(context, self.settings), partition_keys(context))
-        try:
-            writer.write(to_lazy(obj))
-        except ComputeAgain as again:
-            _retry(context, step, again)
-        other = pins_of_others(step, writer.outcomes.values()) if len(_outputs_of(_step_context(context))) > 1 else {}
+        if writer.output.name in step.settled:
+            writer.table, writer.outcomes = open_table(writer.output.location), step.settled[writer.output.name]
+        else:
+            try:
+                writer.write(to_lazy(obj))
+            except ComputeAgain as again:
+                _retry(context, step, again)
+        other = pins_of_others(step, writer.outcomes.values()) if len(handles_of(_step_context(context))) > 1 else {}
         if other:
             why = f"{writer.output.name} was committed by an earlier attempt, from other inputs"
             _retry(context, step, ComputeAgain(other, why))
         report(context, writer)
-
-    def _begun(self, context: InputContext | OutputContext) -> Step:
-        step_context = _step_context(context)
-        step = step_of(step_context)
-        if step.begun:
-            return step
-        outputs = []
-        if step.attempt.again:
-            for handle in _outputs_of(step_context):
-                manager = step_context.get_io_manager(handle)
-                if isinstance(manager, CheckpointIOManager):  # this one, or another that writes for the same step
-                    of_step = step_context.get_output_context(handle)
-                    outputs.append((of_output(of_step, manager.settings), partition_keys(of_step)))
-        begin(step, outputs)
-        if faults.is_set() and step_context is not None:
-            for handle in _outputs_of(step_context):
-                writes = step_context.get_output_context(handle)
-                stage = of_output(writes, self.settings).name
-                faults.crash("before_compute", stage, step.attempt.chain.first, ",".join(partition_keys(writes)))
-        return step
+        if policy_of(_step_context(context)) is not None:
+            keep_data_version(context, writer)
 
     def _told(self, context: InputContext, step: Step, output: Output) -> None:
         """Say in the log what is read, so that nobody has to guess."""
@@ -239,7 +234,7 @@ def load_type(context: InputContext, default: type) -> tuple[Any, bool]:
 def _writes_itself(context: InputContext, output: Output, keys: Sequence[str]) -> bool:
     """Whether the step that reads these partitions is the one that writes them: a range with its own beginning in it."""
     step_context = _step_context(context)
-    for handle in _outputs_of(step_context):
+    for handle in handles_of(step_context):
         written = step_context.get_output_context(handle)
         if written.has_asset_key and written.asset_key == output.asset_key:
             return set(keys) <= set(partition_keys(written))
@@ -258,14 +253,6 @@ def _retry(context: OutputContext, step: Step, again: ComputeAgain) -> None:
 
 def _step_context(context: InputContext | OutputContext) -> Any:
     return context._step_context  # noqa: SLF001  the public one raises where a value is loaded by hand
-
-
-def _outputs_of(step_context: Any) -> list[StepOutputHandle]:
-    """All outputs of the step; none where a value is written or loaded by hand."""
-    if step_context is None:
-        return []
-    step = step_context.step
-    return [StepOutputHandle(step.key, output.name) for output in step.step_outputs]
 
 
 def _source_run(context: InputContext) -> str | None:

@@ -35,6 +35,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """No test sees the project's own tables, fault points or DAGSTER_HOME; it has another, even unasked."""
     os.environ.update(DAGSTER_HOME=tempfile.mkdtemp(prefix="dagster_home-"))
     Path(os.environ["DAGSTER_HOME"], "dagster.yaml").write_text(INSTANCE)
+    os.environ.setdefault("PIPELINE_ASSETS_NO_BACKOFF", "1")
     config.add_cleanup(lambda: shutil.rmtree(os.environ["DAGSTER_HOME"], ignore_errors=True))
     for name in ("PIPELINE_ASSETS_ROOT", "PIPELINE_ASSETS_CRASH"):
         os.environ.pop(name, None)

@@ -39,9 +39,20 @@ def begin(step: Step, outputs: Sequence[tuple[Output, Sequence[str]]]) -> None:
             raise_fence(step, output, keys, table)
 
 
-def raise_fence(step: Step, output: Output, keys: Sequence[str], table: Table) -> None:
-    """Forbid all earlier attempts of this chain to commit to the table, and delete the files that they left."""
-    chain, number = step.attempt.chain.number, step.attempt.number
+def give_up(step: Step, outputs: Sequence[tuple[Output, Sequence[str]]]) -> None:
+    """Forbid this attempt itself to commit to its tables, and delete the files that it left. Raises GivenUp, Contention."""
+    for output, keys in outputs:
+        table = open_table(output.location)
+        if table is not None:
+            raise_fence(step, output, keys, table, below=step.attempt.number + 1)
+
+
+def raise_fence(step: Step, output: Output, keys: Sequence[str], table: Table, *, below: int | None = None) -> None:
+    """Forbid the attempts of this chain below one to commit to the table, and delete the files that they left.
+
+    below: this attempt's own number unless said otherwise.
+    """
+    chain, number = step.attempt.chain.number, step.attempt.number if below is None else below
     entry = names.fence(chain)
 
     def propose(now: Table) -> Proposal | None:

@@ -3,14 +3,15 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dagster import AssetKey, OutputContext
+from dagster import AssetKey, DataVersion, OutputContext
 from dagster._core.execution.context.system import StepExecutionContext
 
 from pipeline_assets import checkpoints, faults
-from pipeline_assets.io.hearing import Outcome, said_of
+from pipeline_assets.io.hearing import said_of
 from pipeline_assets.io.merge_config import WriteMode
 from pipeline_assets.io.outputs import Output
-from pipeline_assets.io.steps import Step
+from pipeline_assets.io.steps import Outcome, Step
+from pipeline_assets.io.unchanged import FORCE_TAG
 from pipeline_assets.io.writing import Writer
 
 
@@ -28,11 +29,29 @@ def report(context: OutputContext, writer: Writer) -> None:
     _arm_after_event(context, writer.step, writer.output, list(said))
 
 
+def keep_data_version(context: OutputContext, writer: Writer) -> None:
+    """Make the data version of a stage's events that of its data: the Delta commit, so that equal data has an equal one.
+
+    Dagster's default is a hash of code and inputs, the same whatever a source without inputs has brought. All partitions of a
+    range have one, the newest's.
+    """
+    asset_key, table = writer.output.asset_key, writer.table
+    if asset_key is None or table is None or not writer.outcomes or context.step_context.has_data_version(asset_key):
+        return
+    version = max(one.version for one in writer.outcomes.values())
+    context.step_context.set_data_version(asset_key, DataVersion(f"delta-{table.id}-{version}"))
+
+
 def told(step: Step, output: Output, key: str, outcome: Outcome) -> str:
     """What the log says of a partition that was not written."""
     name = f"{output.name} [{key}]" if key != "*" else output.name
     if outcome.flag == checkpoints.ADOPTED:
         return f"{name}: this run chain had committed version {outcome.version} already; it is adopted, nothing was written."
+    if outcome.flag == checkpoints.SKIPPED:
+        return (
+            f"{name}: nothing has changed since version {outcome.version} was made (inputs, code, configuration), so it was "
+            f"not computed; the run tag {FORCE_TAG}=true makes it run."
+        )
     whose = f"run chain {outcome.part.chain}" if outcome.part.chain else "somebody else"
     kept = f"{name}: version {outcome.version} by {whose} was kept, nothing was written"
     if output.write_mode is WriteMode.ignore:

@@ -1,7 +1,6 @@
 """Events for commits that no event speaks of: whoever opens a table to write it records them (invariant 2)."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -10,25 +9,16 @@ from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
 from pipeline_assets import checkpoints
 from pipeline_assets.delta.decide import Mode, Pin
 from pipeline_assets.delta.names import data
-from pipeline_assets.delta.record import MAKES_DATA, Part
+from pipeline_assets.delta.record import MAKES_DATA
 from pipeline_assets.delta.scan import count_rows
 from pipeline_assets.delta.table import Live, Table
 from pipeline_assets.io.outputs import Output
 from pipeline_assets.io.partitions import partitions_among
-from pipeline_assets.io.steps import Step
+from pipeline_assets.io.steps import Outcome, Step
 from pipeline_assets.processes import is_gone
 
 RECENT = 10
 """How many commits whoever opens a table looks back."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one partition: the version and checkpoint that count, and the flag of its event."""
-
-    version: int
-    part: Part
-    flag: str | None = None
 
 
 def pins_of_others(step: Step, outcomes: Iterable[Outcome]) -> dict[str, Pin]:

@@ -135,7 +135,7 @@ def _rows(files: Sequence[DataFile]) -> int:
 
 
 def _notes(step: Step, output: Output, key: str, table: Table | None, one: Partition | None) -> dict[str, Any]:
-    notes: dict[str, Any] = {}
+    notes: dict[str, Any] = dict(step.notes)
     ignored = {name: dict(read.ignored) for name, read in step.reads.items() if read.ignored}
     if ignored:
         notes[FOREIGN_IGNORED] = ignored

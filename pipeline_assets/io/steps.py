@@ -1,6 +1,7 @@
 """What one attempt of a step knows: who it is, what it read, what its outputs have committed already."""
 
 import weakref
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,6 +10,7 @@ from dagster import DagsterInstance
 from pipeline_assets.chains import Attempt, attempt_of, detached
 from pipeline_assets.delta.decide import Pin
 from pipeline_assets.delta.partitions import Partition
+from pipeline_assets.delta.record import Part
 from pipeline_assets.delta.table import Table
 from pipeline_assets.io.outputs import Output
 from pipeline_assets.processes import mark_place
@@ -35,12 +37,23 @@ class Read:
         return [one.key for one in self.partitions]
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one partition: the version and checkpoint that count, and the flag of its event."""
+
+    version: int
+    part: Part
+    flag: str | None = None
+
+
 @dataclass
 class Step:
     """One attempt of a step.
 
     instance: None where there is no run (a value loaded by hand). told: for each input the pins from which the attempt is
-    to compute, at least: what the outputs that are committed were made from, and what earlier attempts were told.
+    to compute, at least: what the outputs that are committed were made from, and what earlier attempts were told. settled:
+    outputs (by name) that need not be computed, and what stands. notes: what the checkpoints say beside. still_wanted:
+    raises where this process knows that the attempt may commit no more.
     """
 
     attempt: Attempt
@@ -48,6 +61,9 @@ class Step:
     reads: dict[str, Read] = field(default_factory=dict)
     told: dict[str, set[Pin]] = field(default_factory=dict)
     begun: bool = False
+    settled: dict[str, dict[str, Outcome]] = field(default_factory=dict)
+    notes: dict[str, Any] = field(default_factory=dict)
+    still_wanted: Callable[[], None] = lambda: None
 
     @property
     def pins(self) -> dict[str, Pin]:

@@ -23,12 +23,12 @@ from pipeline_assets.io import proposals
 from pipeline_assets.io.columns import conformed
 from pipeline_assets.io.facts import Looked, answered, decide, look
 from pipeline_assets.io.guards import refuse_emptying, refuse_taken, storage_takes_it
-from pipeline_assets.io.hearing import Outcome, hear, hear_recent
+from pipeline_assets.io.hearing import hear, hear_recent
 from pipeline_assets.io.merge_config import WriteMode
 from pipeline_assets.io.outputs import Output
 from pipeline_assets.io.partitions import partitions_among
 from pipeline_assets.io.reading import memory_of
-from pipeline_assets.io.steps import Step
+from pipeline_assets.io.steps import Outcome, Step
 
 Try = Callable[[Table | None, Sequence[str]], Committed | None]
 
@@ -173,6 +173,7 @@ class Writer:
                 committed = None
                 if decision.all_of is None:
                     self._hear(looked, decision.writes)
+                    self.step.still_wanted()
                     committed = attempt(self.table, decision.writes)
             if committed is not None:
                 return self._made(committed, decision)

@@ -18,9 +18,10 @@ from pipeline_assets.delta.scan import count_rows
 from pipeline_assets.delta.table import Live, Table, open_table
 from pipeline_assets.errors import PermanentError
 from pipeline_assets.io.guards import storage_takes_it
-from pipeline_assets.io.hearing import Outcome, hear, said_of
+from pipeline_assets.io.hearing import hear, said_of
 from pipeline_assets.io.outputs import Output, of_asset
 from pipeline_assets.io.partitions import partitions_among
+from pipeline_assets.io.steps import Outcome
 from pipeline_assets.recovery.plan import settings_by_resource
 
 ENGINE = "adopted"

@@ -24,7 +24,8 @@ from pipeline_assets.delta.record import chain_id
 from pipeline_assets.delta.table import Live, Table, open_table
 from pipeline_assets.errors import PermanentError
 from pipeline_assets.io.hearing import hear
-from pipeline_assets.io.outputs import Output, Settings, of_asset
+from pipeline_assets.io.outputs import Settings, of_asset
+from pipeline_assets.io.step_outputs import Written
 from pipeline_assets.io_manager import CheckpointIOManager, DeltaCheckpointIOManager
 
 FINISHED, COMMITTED, LEFT = "finished", "committed", "left"
@@ -32,14 +33,6 @@ FINISHED, COMMITTED, LEFT = "finished", "committed", "left"
 
 class NotResumable(PermanentError):
     """A run that cannot, or need not, be continued; nothing was changed."""
-
-
-@dataclass(frozen=True)
-class Written:
-    """An output of a step that goes into a table of ours, with the partition keys that the run writes."""
-
-    output: Output
-    keys: Sequence[str]
 
 
 @dataclass(frozen=True)

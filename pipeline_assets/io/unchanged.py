@@ -1,0 +1,107 @@
+"""Whether what an attempt would compute is there already, so that nothing is computed."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pipeline_assets import checkpoints
+from pipeline_assets.chains import chain_of
+from pipeline_assets.delta import names
+from pipeline_assets.delta.decide import Pin
+from pipeline_assets.delta.record import Part
+from pipeline_assets.delta.table import Live, Table
+from pipeline_assets.io.facts import committed_by_chain
+from pipeline_assets.io.outputs import Output
+from pipeline_assets.io.partitions import partitions_among
+from pipeline_assets.io.reading import memory_of, read_what_is_undone
+from pipeline_assets.io.step_outputs import Written
+from pipeline_assets.io.steps import Outcome, Read, Step
+
+FORCE_TAG = "pipeline_assets/force"
+"""A run with this tag computes what is unchanged as well."""
+MADE_BY = "stage"
+"""In a checkpoint's notes: code version, configuration and fingerprint that it was made with."""
+
+
+def committed(step: Step, written: Written, table: Table) -> dict[str, Outcome] | None:
+    """What this chain has committed of an output already, where that is all of it (PROTOCOL.md, Start)."""
+    if not step.attempt.again:
+        return None
+    found = committed_by_chain(step, written.output, written.keys, table)
+    if len(found) < len(written.keys):
+        return None
+    outcomes = {}
+    for key, rival in found.items():
+        part = _part_at(step, written.output, table, key, rival.version)
+        if part is None:
+            return None
+        outcomes[key] = Outcome(rival.version, part, checkpoints.ADOPTED)
+    return outcomes
+
+
+def unchanged(
+    step: Step, written: Written, table: Table, made_by: Mapping[str, Any], *, checked: bool
+) -> dict[str, Outcome] | None:
+    """The live checkpoints of an output, where each was made from what this attempt reads, and in the same way.
+
+    checked: whether asset checks have a word in what is good.
+    """
+    output = written.output
+    if table.base is not None:
+        return None
+    undone = table.undone()
+    partitions = partitions_among(output.wanted(written.keys), table.schema, output.name)
+    outcomes = {}
+    for one in partitions:
+        live = table.live(output.name, one.key, memory_of(step, output, table))
+        if live is None or live.part is None or live.part.notes.get(MADE_BY) != dict(made_by):
+            return None
+        if live.part.name(output.name, one.key) in undone or _is_restored(table, live):
+            return None
+        if table.foreign_between(one, live.version, table.version) or not _from_the_same(step.reads, live.part.pins):
+            return None
+        outcomes[one.key] = Outcome(live.version, live.part, checkpoints.SKIPPED)
+    return None if checked and _check_failed(step, output, outcomes.values()) else outcomes
+
+
+def _part_at(step: Step, output: Output, table: Table, key: str, version: int) -> Part | None:
+    record = table.record_at(version)
+    part = record.parts.get(key) if record is not None else None
+    memory = memory_of(step, output, table)
+    return part or (memory(key, version) if memory is not None else None)
+
+
+def _is_restored(table: Table, live: Live) -> bool:
+    record = table.record_at(live.version)
+    return record is not None and record.kind != "write"
+
+
+def _from_the_same(reads: Mapping[str, Read], pins: Mapping[str, Pin]) -> bool:
+    """Whether a checkpoint's inputs are those that are read, and what is read of them has not changed in between."""
+    return reads.keys() == pins.keys() and all(_same(read, pins[name]) for name, read in reads.items())
+
+
+def _same(read: Read, then: Pin) -> bool:
+    if read.pin == then:
+        return True
+    if read.pin.table_id != then.table_id or read.pin.version < then.version:
+        return False
+    table = read.table
+    if not table.is_ours:
+        return table.same_data_as(then.version) >= read.pin.version
+    if read.ignored or read_what_is_undone(read, read.keys, then.version):
+        return False
+    # Not only what is there: what a rollback took away altogether is spoken of at the version that did so.
+    return all(table.txns.get(names.data(read.output.name, key), 0) <= then.version for key in read.keys)
+
+
+def _check_failed(step: Step, output: Output, outcomes: Iterable[Outcome]) -> bool:
+    """Whether a blocking check said of one of the checkpoints that it is no good."""
+    instance, asset_key = step.instance, output.asset_key
+    if instance is None or asset_key is None:
+        return False
+    for made_by, attempt in {(one.part.run, one.part.attempt) for one in outcomes}:
+        run = instance.get_run_by_id(made_by)
+        failed = checkpoints.failed_check(instance, chain_of(instance, run), asset_key) if run is not None else None
+        if failed is not None and failed >= attempt:
+            return True
+    return False

@@ -1,0 +1,107 @@
+"""The time of an attempt, and how its end is brought about in this process: at the next return to Python.
+
+A timer wakes the thread of the step: the main thread by a signal, which also ends a `sleep` or a wait for a child
+process, another thread by an exception that Python raises in it. Only code of the stage's own, and reading and writing
+for it, is interrupted: never Dagster, which may be storing an event.
+"""
+
+import ctypes
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from pipeline_assets.policy import children
+
+SIGNAL: int = signal.SIGRTMIN + 9 if hasattr(signal, "SIGRTMIN") else signal.SIGUSR1
+"""The alarm: one that nobody else is likely to use (pytest-timeout takes SIGALRM, a JVM SIGUSR2)."""
+
+
+class TimeIsUp(BaseException):
+    """Raised inside a stage when its time is up; no `Exception`, so that a stage which catches those ends as well."""
+
+
+class Clock:
+    """The time of one attempt; None: as long as it takes. To be made in the thread that executes the step."""
+
+    def __init__(self, seconds: float | None) -> None:
+        self.seconds, self.began = seconds, time.monotonic()
+        self.rung = self.patient = False
+        self._began_at = time.time()
+        self._depth = 0
+        self._thread = threading.current_thread()
+        self._timer: threading.Timer | None = None
+        if seconds is not None:
+            _listen()
+            self._timer = threading.Timer(seconds, self._ring)
+            self._timer.daemon = True
+            self._timer.start()
+
+    @property
+    def passed(self) -> bool:
+        """Whether the time is up; on a clock that goes on while the process is stopped."""
+        return self.seconds is not None and time.monotonic() - self.began >= self.seconds
+
+    @property
+    def left(self) -> float | None:
+        """Seconds until the time is up, at least a few; None: as many as it takes."""
+        return None if self.seconds is None else max(self.seconds - (time.monotonic() - self.began), 0.0)
+
+    def check(self) -> None:
+        """Raise TimeIsUp when the time is up."""
+        if self.passed and self._timer is not None:
+            self.rung = True
+            raise TimeIsUp
+
+    def stop(self) -> None:
+        """The attempt is over; nothing rings any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def end_children(self) -> None:
+        """End the processes that were begun while the clock ran."""
+        children.end_since(self._began_at)
+
+    @contextmanager
+    def inside(self) -> Iterator[None]:
+        """Code that may be interrupted. Raises TimeIsUp."""
+        self._depth += 1
+        _running.append(self)
+        try:
+            self.check()
+            yield
+        finally:
+            _running.remove(self)
+            self._depth -= 1
+
+    def _ring(self) -> None:
+        """In the timer's thread: wake that of the step."""
+        if self._thread is threading.main_thread():
+            signal.pthread_kill(self._thread.ident or 0, SIGNAL)
+        elif self._depth and not self.patient:
+            self.rung = True
+            ident = ctypes.c_ulong(self._thread.ident or 0)
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, ctypes.py_object(TimeIsUp))
+
+
+_running: list[Clock] = []
+"""The clocks inside whose code some thread is now."""
+
+
+def _listen() -> None:
+    """Install the handler, for the rest of the process: the signal's default would end it."""
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(SIGNAL) is not _wake:
+        signal.signal(SIGNAL, _wake)
+
+
+def _wake(_signal: int, frame: FrameType | None) -> None:
+    """Runs in the main thread, between two of its instructions."""
+    if frame is not None and str(frame.f_globals.get("__name__")).startswith(("asyncio.", "selectors")):
+        return  # what waits in an event loop is ended by the loop's own time-out, else the loop would break
+    for clock in _running:
+        if clock._thread is threading.main_thread() and clock.passed and not clock.rung:  # noqa: SLF001
+            clock.rung = True
+            raise TimeIsUp

@@ -1,0 +1,90 @@
+"""What a stage says of its attempts, and how Dagster's step is asked for it."""
+
+import os
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import dagster as dg
+
+from pipeline_assets.errors import ConfigurationError
+from pipeline_assets.policy.failures import Rule
+
+POLICY = "__pipeline_assets_policy__"
+"""The attribute of a stage's function that holds its policy."""
+NO_BACKOFF = "PIPELINE_ASSETS_NO_BACKOFF"
+"""Set to anything in tests: nothing waits before it is tried again."""
+
+defined: set[str] = set()
+"""Names of the stages that were defined in this process."""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How often and when a stage is tried again, how long an attempt may take, and when none is needed.
+
+    Intervals and timeout in seconds. fingerprint: says what else the stage reads, beside its pinned inputs.
+    """
+
+    max_retries: int = 0
+    min_retry_interval: float = 0.0
+    max_retry_interval: float = 0.0
+    timeout: float | None = None
+    retry_on_timeout: bool = False
+    transient: tuple[Rule, ...] = ()
+    permanent: tuple[Rule, ...] = ()
+    skip_if_unchanged: bool = False
+    fingerprint: Callable[[], Any] | None = None
+    code_version: str = ""
+
+    def refuse_impossible(self, name: str) -> None:
+        """Raise ConfigurationError for numbers that make no sense, alone or together."""
+        wrong = {
+            "max_retries is negative": self.max_retries < 0,
+            "min_retry_interval is negative": self.min_retry_interval < 0,
+            "max_retry_interval is below min_retry_interval": self.max_retry_interval < self.min_retry_interval,
+            "timeout is not above 0": self.timeout is not None and not self.timeout > 0,
+            "retry_on_timeout is set without a timeout": self.retry_on_timeout and self.timeout is None,
+            "retry_on_timeout is set with max_retries=0": self.retry_on_timeout and self.max_retries == 0,
+            "fingerprint is given without skip_if_unchanged": self.fingerprint is not None
+            and not self.skip_if_unchanged,
+        }
+        for why in (why for why, is_so in wrong.items() if is_so):
+            raise ConfigurationError(f"Stage {name} cannot be defined: {why}. Nothing was run; mend its @stage(...).")
+        for rule in (*self.transient, *self.permanent):
+            if not callable(rule):
+                raise ConfigurationError(
+                    f"Stage {name} cannot be defined: {rule!r} in transient or permanent is neither an exception class nor a "
+                    "function that takes an exception. Nothing was run; mend its @stage(...)."
+                )
+
+    def wait_after(self, failures: int, asked: float | None = None) -> float:
+        """Seconds before the next attempt, after so many that failed: exponential, with jitter, between the intervals.
+
+        asked: by the far end (`Retry-After`); it is never contacted sooner.
+        """
+        if os.environ.get(NO_BACKOFF):
+            return 0.0
+        longest = min(self.max_retry_interval, self.min_retry_interval * 2.0 ** min(failures, 60))
+        return max(random.uniform(self.min_retry_interval, longest), asked or 0.0)  # noqa: S311  jitter
+
+    def stock(self) -> dg.RetryPolicy | None:
+        """What the UI shows, and what an executor goes by where the step's process was killed."""
+        if self.max_retries == 0:
+            return None
+        return dg.RetryPolicy(
+            max_retries=self.max_retries,
+            delay=self.min_retry_interval,
+            backoff=dg.Backoff.EXPONENTIAL,
+            jitter=dg.Jitter.PLUS_MINUS,
+        )
+
+
+def policy_of(step_context: Any) -> Policy | None:
+    """The policy of the stage that a step executes; None where it is no stage."""
+    if step_context is None:
+        return None
+    function = getattr(step_context.op_def.compute_fn, "decorated_fn", None)
+    found = getattr(function, POLICY, None)
+    return found if isinstance(found, Policy) else None

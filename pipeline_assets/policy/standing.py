@@ -1,0 +1,119 @@
+"""How an attempt of a stage begins: what is there already is not computed again."""
+
+import json
+from collections.abc import Generator, Mapping
+from hashlib import blake2b
+from typing import Any
+
+import dagster as dg
+import polars as pl
+import pyarrow as pa
+
+from pipeline_assets.delta.table import open_table
+from pipeline_assets.io.step_outputs import Written, begun, written_by
+from pipeline_assets.io.steps import Outcome, Step
+from pipeline_assets.io.unchanged import FORCE_TAG, MADE_BY, committed, unchanged
+from pipeline_assets.policy.policies import Policy, policy_of
+
+Settled = Mapping[str, dict[str, Outcome]]
+_EMPTY: Mapping[Any, Any] = {
+    pl.DataFrame: pl.DataFrame,
+    pl.LazyFrame: pl.LazyFrame,
+    pa.Table: lambda: pa.table({}),
+    pa.RecordBatchReader: lambda: pa.table({}).to_reader(),
+    Any: pl.LazyFrame,
+}
+
+
+def standing(step_context: Any) -> Settled | None:
+    """What stands for each output of the step, by its name, so that nothing is to be computed; None where something is.
+
+    What this run chain has committed already counts as soon as that is all of it (then it is adopted), and what is
+    unchanged since it was made, where the stage says so.
+    """
+    policy = policy_of(step_context)
+    step = begun(step_context)
+    outputs = written_by(step_context)
+    if policy is None or not outputs or len(outputs) < len(_tables(step_context)):
+        return None
+    made_by = _made_by(step_context, policy) if policy.skip_if_unchanged else None
+    if made_by is not None:
+        step.notes[MADE_BY] = made_by
+    found = {}
+    for one in outputs:
+        stands = _stands(step, one, made_by if _may_skip(step_context, step, policy) else None, step_context)
+        if stands is None:
+            return None
+        found[one.output.name] = stands
+    step.settled = found
+    return found
+
+
+def placeholders(step_context: Any, settled: Settled) -> Generator[dg.Output[Any], None, None]:
+    """An empty value of its type for each output of the step: the IO manager knows what stands, and writes nothing."""
+    for one in written_by(step_context):
+        if one.output.name in settled:
+            yield dg.Output(_EMPTY[_type_of(step_context, one)](), output_name=one.output_name)
+
+
+def _stands(
+    step: Step, one: Written, made_by: Mapping[str, Any] | None, step_context: Any
+) -> dict[str, Outcome] | None:
+    if not one.keys or _type_of(step_context, one) not in _EMPTY:
+        return None
+    table = open_table(one.output.location)
+    if table is None:
+        return None
+    found = committed(step, one, table)
+    if found is None and made_by is not None:
+        found = unchanged(step, one, table, made_by, checked=_has_checks(step_context, one))
+    return found
+
+
+def _may_skip(step_context: Any, step: Step, policy: Policy) -> bool:
+    """Whether all that the stage reads is known by version, or by the fingerprint that it declares."""
+    if FORCE_TAG in step_context.dagster_run.tags:
+        return False
+    read = [one for one in step_context.op_def.input_defs if not one.dagster_type.is_nothing]
+    return policy.fingerprint is not None or (bool(step.reads) and len(step.reads) == len(read))
+
+
+def _made_by(step_context: Any, policy: Policy) -> dict[str, str]:
+    """Code version, configuration of the op and of its resources, and fingerprint: each as short text."""
+    resolved = step_context.resolved_run_config
+    node = resolved.ops.get(str(step_context.node_handle))
+    resources = {
+        key: resolved.resources[key].config
+        for key in sorted(step_context.required_resource_keys - _io_managers(step_context))
+        if key in resolved.resources
+    }
+    config = {"op": node.config if node else None, "resources": resources}
+    return {
+        "code": policy.code_version,
+        "config": _short(config),
+        **({"fingerprint": _short(policy.fingerprint())} if policy.fingerprint is not None else {}),
+    }
+
+
+def _io_managers(step_context: Any) -> set[str]:
+    return {one.io_manager_key for one in step_context.op_def.output_defs}
+
+
+def _short(value: Any) -> str:
+    return blake2b(json.dumps(value, sort_keys=True, default=str).encode(), digest_size=8).hexdigest()
+
+
+def _tables(step_context: Any) -> list[Any]:
+    """The selected outputs of the step that are no checks."""
+    selected = step_context.selected_output_names
+    outputs = step_context.step.step_outputs
+    return [one for one in outputs if one.properties.asset_check_key is None and one.name in selected]
+
+
+def _type_of(step_context: Any, one: Written) -> Any:
+    return step_context.op_def.output_def_named(one.output_name).dagster_type.typing_type
+
+
+def _has_checks(step_context: Any, one: Written) -> bool:
+    graph = step_context.job_def.asset_layer.asset_graph
+    return one.output.asset_key is not None and bool(graph.get_check_keys_for_assets({one.output.asset_key}))

@@ -1,0 +1,73 @@
+"""What an attempt of a stage needs before it does anything: its tables' names, what gives it up, what watches it."""
+
+import logging
+import threading
+from typing import Any
+
+from dagster import DagsterEventType
+from dagster._core.executor.child_process_executor import ChildProcessCrashException
+from deltalake.exceptions import DeltaError
+
+from pipeline_assets.chains import step_starts
+from pipeline_assets.errors import PipelineAssetsError, TimedOut
+from pipeline_assets.io.beginning import give_up
+from pipeline_assets.io.step_outputs import Written, written_by
+from pipeline_assets.io.steps import Step, step_of
+from pipeline_assets.policy.running import Running
+from pipeline_assets.policy.watching import GRACE_SECONDS, arm
+
+logger = logging.getLogger(__name__)
+
+
+def start(attempt: Running, step_context: Any) -> None:
+    """Called at the first thing that is done for an attempt, whatever that is. Raises ConfigurationError, TimedOut."""
+    if attempt.started:
+        return
+    attempt.started = True
+    outputs = written_by(step_context)
+    attempt.tables = {one.output.name: one.output.location.uri for one in outputs}
+    attempt.partitions = outputs[0].keys if outputs else ()
+    arm(attempt, step_context)
+    step = step_of(step_context)
+    step.still_wanted = attempt.clock.check
+    if attempt.disarm is None and attempt.policy.timeout is not None:
+        attempt.give_up = lambda: _give_up_soon(step, outputs)
+    if step_context.previous_attempt_count:
+        _refuse_after_timeout(attempt)
+
+
+def _give_up_soon(step: Step, outputs: list[Written]) -> None:
+    """Set the fences, if the storage lets us: a hung one must not hold the stage, and whoever comes next sets them too."""
+
+    def fence() -> None:
+        try:
+            give_up(step, [(one.output, one.keys) for one in outputs])
+        except (PipelineAssetsError, DeltaError, OSError) as error:
+            logger.warning("the attempt that timed out could not be fenced: %s", error)
+
+    thread = threading.Thread(target=fence, daemon=True)
+    thread.start()
+    thread.join(GRACE_SECONDS)
+
+
+def _refuse_after_timeout(attempt: Running) -> None:
+    """End where the attempt before was ended from outside because its time was up, and the stage wants no other.
+
+    The executor goes by the stock policy then, which knows nothing of time-outs; by the log it is one where the process
+    crashed after the time was up.
+    """
+    timeout = attempt.policy.timeout
+    if timeout is None or attempt.policy.retry_on_timeout:
+        return
+    entries = attempt.instance.all_logs(attempt.run.run_id, of_type=DagsterEventType.STEP_UP_FOR_RETRY)
+    retries = [entry for entry in entries if entry.step_key == attempt.step_key]
+    starts = step_starts(attempt.instance, attempt.run.run_id, attempt.step_key)
+    if not retries or len(starts) < 2:
+        return
+    error = retries[-1].get_dagster_event().step_retry_data.error
+    crashed = error.cls_name == ChildProcessCrashException.__name__
+    if crashed and retries[-1].timestamp - starts[-2] / 1000 >= timeout:
+        raise TimedOut(
+            f"{attempt.name} timed out after {timeout:g} s, and its process was ended. Nothing was written; it is not tried "
+            "again, since it has no retry_on_timeout."
+        )

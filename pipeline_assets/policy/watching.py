@@ -1,0 +1,160 @@
+"""The process that watches this one (watch.py), and whether this one may be ended at all."""
+
+import functools
+import itertools
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from dagster._core.definitions.reconstruct import ReconstructableJob
+from dagster._serdes import serialize_value
+
+from pipeline_assets.policy import policies, watch
+from pipeline_assets.policy.running import Running
+
+GRACE_SECONDS = 1.0
+"""How long after its time-out an attempt may take to end by itself, at the next return to Python."""
+STOP_SECONDS = 10.0
+"""The same after SIGTERM or SIGINT, which may come in the middle of a commit."""
+AFTERWARDS = "pipeline_assets.recovery.given_up"
+"""The module that is run when a process was ended."""
+RUN, STEP = "run", "step"
+_OUR_COMMANDS = {"dagster", "dagster-daemon", "dagster-webserver", "dg", "pipeline-assets"}
+_ids = itertools.count(1)
+
+
+class Watcher:
+    """The process that watches this one, for as long as this one lives."""
+
+    def __init__(self) -> None:
+        orders, self._orders = os.pipe()
+        signals, self._signals = os.pipe()
+        os.set_blocking(self._signals, False)
+        try:
+            self._process = subprocess.Popen(  # noqa: S603  our own
+                [sys.executable, "-I", "-S", watch.__file__, str(os.getpid()), str(signals)],
+                stdin=orders,
+                stdout=sys.__stderr__,
+                pass_fds=[signals],
+                start_new_session=True,
+            )
+        finally:
+            os.close(orders)
+            os.close(signals)
+
+    def tell(self, said: Mapping[str, Any]) -> None:
+        """Pass an order on. Raises BrokenPipeError where the watcher was killed."""
+        data = json.dumps(said).encode() + b"\n"
+        while data:
+            data = data[os.write(self._orders, data) :]
+
+    def hear_signals(self) -> None:
+        """Let it know of signals at once, also while this process is in native code that does not return."""
+        if threading.current_thread() is threading.main_thread():
+            before = signal.set_wakeup_fd(self._signals, warn_on_full_buffer=False)
+            if before not in {-1, self._signals}:  # somebody else's, an event loop's perhaps
+                signal.set_wakeup_fd(before)
+
+
+@functools.cache
+def _watcher(_pid: int) -> Watcher:
+    return Watcher()
+
+
+def prepare() -> None:
+    """Start the watching process before a step begins: then its stderr is the terminal's, not the step's captured one."""
+    if policies.defined and _is_dagsters():
+        _watcher(os.getpid())
+
+
+def arm(attempt: Running, step_context: Any) -> None:
+    """Have this process ended if the attempt outlasts its time, or a signal to stop; where it may be ended."""
+    ends = _what_ends(step_context)
+    if ends is None:
+        return
+    number = next(_ids)
+    left = attempt.clock.left
+    order = {
+        "arm": number,
+        "kill_at": None if left is None else time.monotonic() + left + GRACE_SECONDS,
+        "grace": STOP_SECONDS,
+        "command": [sys.executable, "-m", AFTERWARDS],
+        "payload": _payload(attempt, step_context, ends),
+    }
+    watcher = _tell(order)
+    watcher.hear_signals()
+    attempt.disarm = lambda: _disarm(watcher, number)
+
+
+def _tell(order: Mapping[str, Any]) -> Watcher:
+    watcher = _watcher(os.getpid())
+    try:
+        watcher.tell(order)
+    except BrokenPipeError:  # it was killed: there is to be one nevertheless
+        _watcher.cache_clear()
+        watcher = _watcher(os.getpid())
+        watcher.tell(order)
+    return watcher
+
+
+def _disarm(watcher: Watcher, number: int) -> None:
+    try:
+        watcher.tell({"disarm": number})
+    except BrokenPipeError:
+        _watcher.cache_clear()
+
+
+def _payload(attempt: Running, step_context: Any, ends: str) -> dict[str, Any]:
+    job = step_context.job
+    return {
+        "ends": ends,
+        "instance": serialize_value(attempt.instance.get_ref()),
+        "run": attempt.run.run_id,
+        "step": attempt.step_key,
+        "name": attempt.name,
+        "seconds": attempt.policy.timeout,
+        "retry": attempt.policy.retry_on_timeout,
+        "max_retries": attempt.policy.max_retries,
+        "job": serialize_value(job.get_python_origin()),
+        "paths": [path for path in sys.path if path],
+    }
+
+
+def _what_ends(step_context: Any) -> str | None:
+    """What ends with this process: a run, a step of one, or (None) more than that, so that it is left alone.
+
+    Where a caller's own process executes the run (`dg.materialize`, `execute_in_process`, `dg.execute_job`) it is never
+    ended.
+    """
+    if not isinstance(step_context.job, ReconstructableJob) or not step_context.instance.is_persistent:
+        return None
+    if not _in_process(step_context):
+        return STEP if multiprocessing.parent_process() is not None or _is_dagsters() else None
+    return RUN if _is_dagsters() else None
+
+
+def _in_process(step_context: Any) -> bool:
+    """Whether the run's steps share its process, by the executor that its configuration names."""
+    name = step_context.job_def.executor_def.name
+    config = (step_context.run_config.get("execution") or {}).get("config") or {}
+    return name == "in_process" or (name == "multi_or_in_process_executor" and "in_process" in config)
+
+
+def _is_dagsters() -> bool:
+    """Whether this process was started to execute a run or a step, by a command or a code server."""
+    target = getattr(multiprocessing.current_process(), "_target", None)
+    if multiprocessing.parent_process() is not None:
+        return str(getattr(target, "__module__", "")).startswith("dagster.")
+    main = sys.modules["__main__"]
+    spec = getattr(main, "__spec__", None)
+    if spec is not None:
+        return spec.name.split(".")[0] in {"dagster", "pipeline_assets"}
+    return Path(getattr(main, "__file__", None) or "").name in _OUR_COMMANDS

@@ -1,0 +1,114 @@
+"""What follows when the process of a stage was ended by the one that watched it: the log is told, the run may go on.
+
+`python -m pipeline_assets.recovery.given_up`, started by policy/watch.py with what it knows as JSON on stdin.
+"""
+
+import json
+import logging
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from dagster import DagsterEvent, DagsterEventType, DagsterInstance, DagsterRun, DagsterRunStatus
+from dagster._core.definitions.reconstruct import ReconstructableJob
+from dagster._core.execution.plan.objects import StepFailureData, UserFailureData
+from dagster._core.instance import InstanceRef
+from dagster._core.origin import JobPythonOrigin
+from dagster._serdes import deserialize_value
+from dagster._utils.hosted_user_process import recon_job_from_origin
+from dagster_shared.error import SerializableErrorInfo
+
+from pipeline_assets.errors import TimedOut
+from pipeline_assets.policy.guard import failures_of, report_attempt
+from pipeline_assets.policy.watching import RUN
+from pipeline_assets.recovery.resume import resume
+
+TIMEOUT = "timeout"
+
+
+def told(said: Mapping[str, Any]) -> None:
+    """Record why a process was ended, end its run's entry, and continue it where the stage says so."""
+    with DagsterInstance.from_ref(deserialize_value(said["instance"], InstanceRef)) as instance:
+        run = instance.get_run_by_id(said["run"])
+        if run is None:
+            return
+        timed_out = said["why"] == TIMEOUT
+        failures = failures_of(instance, run.run_id, said["step"]) + 1
+        again = timed_out and said["retry"] and failures <= said["max_retries"]
+        why = f"timed out after {said['seconds']:g} s" if timed_out else "did not stop when it was asked to"
+        message = f"{said['name']} {why}; its process was ended"
+        attempts = said["max_retries"] + 1
+        following = f"attempt {failures + 1} of {attempts} follows" if again else "it is not tried again"
+        kind = TimedOut.__name__ if timed_out else "interrupted"
+        metadata = report_attempt(instance, run, said["step"], f"{message}: {following}", failures, kind, following)
+        if said["ends"] != RUN:
+            return
+        _report_step(instance, run, said["step"], message, metadata)
+        _end(instance, run, message)
+        _print(run, message)
+        if again and _is_ours_to_continue(instance, run):
+            job = recon_job_from_origin(deserialize_value(said["job"], JobPythonOrigin))
+            _continue(instance, run, job)
+
+
+def _report_step(
+    instance: DagsterInstance, run: DagsterRun, step: str, message: str, metadata: Mapping[str, Any]
+) -> None:
+    """The step's failure, which no process of its own can send any more."""
+    event = DagsterEvent(
+        event_type_value=DagsterEventType.STEP_FAILURE.value,
+        job_name=run.job_name,
+        step_key=step,
+        event_specific_data=StepFailureData(  # type: ignore[no-untyped-call]
+            error=SerializableErrorInfo(message, [], TimedOut.__name__),
+            user_failure_data=UserFailureData("given up", message, dict(metadata)),  # type: ignore[no-untyped-call]
+        ),
+        message=message,
+    )
+    instance.report_dagster_event(event, run.run_id, logging.ERROR)
+
+
+def _end(instance: DagsterInstance, run: DagsterRun, message: str) -> None:
+    """Mark the run failed, or cancelled if that was asked for; a code server may have seen first that its process is gone."""
+    now = instance.get_run_by_id(run.run_id)
+    if now is None or now.is_finished:
+        return
+    if now.status is DagsterRunStatus.CANCELING:
+        instance.report_run_canceled(now, f"{message}.")
+    else:
+        instance.report_run_failed(now, f"{message}.")
+
+
+def _is_ours_to_continue(instance: DagsterInstance, run: DagsterRun) -> bool:
+    """Unless the daemon does it: `run_retries` of what it launched."""
+    now = instance.get_run_by_id(run.run_id)
+    daemons = instance.run_retries_enabled and run.remote_job_origin is not None
+    return now is not None and now.status is DagsterRunStatus.FAILURE and not daemons
+
+
+def _continue(instance: DagsterInstance, run: DagsterRun, job: ReconstructableJob) -> None:
+    done = resume(instance, run.run_id, job)
+    state = "succeeded" if done.success else f"failed; `pipeline-assets resume {done.run_id}` continues it"
+    _say(f"Run {run.run_id} was continued by run {done.run_id}, which {state}.")
+
+
+def _print(run: DagsterRun, message: str) -> None:
+    _say(f"{message}. What was committed before stands, nothing else was written.")
+    _say(f"Run {run.run_id} of {run.job_name} has ended; `pipeline-assets resume {run.run_id}` continues it.")
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} pipeline_assets - {line}\n")
+    sys.stderr.flush()
+
+
+def main() -> None:
+    """Read what the watching process knows, and act on it."""
+    said = json.load(sys.stdin)
+    sys.path[:] = [*said["paths"], *(path for path in sys.path if path not in said["paths"])]
+    told(said)
+
+
+if __name__ == "__main__":
+    main()

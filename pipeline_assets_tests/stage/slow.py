@@ -1,0 +1,80 @@
+"""A code location whose second stage does something slow, once, as the environment says."""
+
+import itertools
+import json
+import os
+import subprocess
+import time
+from pathlib import Path
+
+import dagster as dg
+import polars as pl
+
+from pipeline_assets import stage
+from pipeline_assets.settings import io_manager
+
+HOW, SECONDS, RETRIES, AGAIN, PROCESSES = "SLOW_HOW", "SLOW_SECONDS", "SLOW_RETRIES", "SLOW_AGAIN", "SLOW_PROCESSES"
+NEVER = 300
+
+
+def marker() -> Path:
+    """Written when the slow thing begins: a JSON object with `pid`, `child` and `at`; while it is there nothing is slow."""
+    return Path(os.environ["DAGSTER_HOME"], "began.json")
+
+
+def pairs() -> pl.LazyFrame:
+    """A cross join that polars is busy with for minutes."""
+    numbers = pl.LazyFrame({"a": range(60_000)})
+    more = numbers.join(numbers.rename({"a": "b"}), how="cross").join(pl.LazyFrame({"c": range(500)}), how="cross")
+    return more.filter(pl.col("a") * pl.col("b") * pl.col("c") % 1_000_003 == 17).select(n=pl.len())
+
+
+def be_slow(how: str) -> pl.LazyFrame:
+    """In Python, in C with the GIL held, in polars, or in a child process."""
+    child = subprocess.Popen(["sleep", str(NEVER)]) if how in {"child", "child_and_native"} else None
+    began = {"pid": os.getpid(), "child": child.pid if child else None, "at": time.time()}
+    marker().with_suffix(".new").write_text(json.dumps(began))
+    marker().with_suffix(".new").rename(marker())
+    if how == "python":
+        time.sleep(NEVER)
+    if how == "gil":
+        sum(itertools.repeat(1, 10**12))
+    if how == "child" and child:
+        child.wait()
+    return pairs()
+
+
+@stage(key_prefix="slow")
+def first() -> pl.DataFrame:
+    """Three rows."""
+    return pl.DataFrame({"n": [1, 2, 3]})
+
+
+@stage(
+    key_prefix="slow",
+    timeout=float(os.environ.get(SECONDS, "2")),
+    max_retries=int(os.environ.get(RETRIES, "0")),
+    retry_on_timeout=AGAIN in os.environ,
+    min_retry_interval=0.1,
+    max_retry_interval=0.2,
+)
+def second(first: pl.LazyFrame) -> pl.LazyFrame:
+    """The rows of the first; the first time slowly."""
+    if HOW in os.environ and not marker().exists():
+        return be_slow(os.environ[HOW])
+    return first
+
+
+@stage(key_prefix="slow")
+def third(second: pl.LazyFrame) -> pl.LazyFrame:
+    """The rows of the second."""
+    return second
+
+
+slow_job = dg.define_asset_job("slow_job", selection="*")
+defs = dg.Definitions(
+    assets=[first, second, third],
+    jobs=[slow_job],
+    resources={"io_manager": io_manager()},
+    executor=dg.multiprocess_executor if PROCESSES in os.environ else dg.in_process_executor,
+)

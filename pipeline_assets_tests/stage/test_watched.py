@@ -1,0 +1,193 @@
+"""A stage whose time is up ends, whatever it is doing, by the process that watches its own; real processes."""
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import dagster as dg
+import polars as pl
+import pytest
+from deltalake import DeltaTable
+
+from pipeline_assets.processes import is_alive
+from pipeline_assets.settings import ROOT
+from pipeline_assets_tests.recovery.children import Done, end, pipeline_assets, start
+from pipeline_assets_tests.stage import slow
+
+SLOW = "pipeline_assets_tests.stage.slow"
+WITHIN, ROOM = 2.0, 1.5
+"""Seconds after its time-out in which a stage ends, and what a busy machine may add to what is seen of that."""
+
+
+@pytest.fixture
+def instance(home: Path) -> Iterator[dg.DagsterInstance]:
+    """On disk: other processes execute the runs."""
+    with dg.DagsterInstance.from_config(str(home)) as opened:
+        yield opened
+
+
+@pytest.fixture
+def tables(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the tables lie."""
+    monkeypatch.setenv(ROOT, str(home / "data"))
+    return home / "data" / "slow"
+
+
+class Child:
+    """`dagster job execute` in a process of its own; always ended."""
+
+    def __init__(self, how: str | None, *, processes: bool = False, **variables: str) -> None:
+        more = {**({slow.HOW: how} if how else {}), **({slow.PROCESSES: "1"} if processes else {}), **variables}
+        self.process = start(["-m", "dagster", "job", "execute", "-m", SLOW, "-j", "slow_job"], more)
+
+    def began(self) -> dict[str, float]:
+        """What the slow stage said when it began."""
+        wait_for(lambda: slow.marker().exists() or self.process.poll() is not None)
+        found: dict[str, float] = json.loads(slow.marker().read_text())
+        return found
+
+    def ended(self) -> Done:
+        return end(self.process)
+
+
+def wait_for(is_so: Callable[[], object], seconds: float = 90) -> None:
+    deadline = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def seconds_until_dead(pid: float, since: float) -> float:
+    wait_for(lambda: not is_alive(int(pid), since))
+    return time.time() - since
+
+
+def finished(instance: dg.DagsterInstance, number: int) -> list[dg.DagsterRun]:
+    """All runs, oldest first, when there are so many and none is at work."""
+
+    def runs() -> list[dg.DagsterRun]:
+        return list(instance.get_runs())[::-1]
+
+    wait_for(lambda: len(runs()) == number and all(run.is_finished for run in runs()))
+    return runs()
+
+
+def log_of(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
+    return "\n".join(entry.message or entry.user_message for entry in instance.all_logs(run.run_id))
+
+
+@pytest.fixture
+def no_process_is_left() -> Iterator[None]:
+    """Whatever a test began and what began of that is gone."""
+    yield
+    if slow.marker().exists():
+        began = json.loads(slow.marker().read_text())
+        for pid in (began["pid"], began["child"]):
+            if pid and is_alive(pid, began["at"]):
+                os.kill(pid, signal.SIGKILL)
+
+
+pytestmark = pytest.mark.usefixtures("no_process_is_left")
+
+
+@pytest.mark.parametrize("processes", [False, True], ids=["in_process", "multiprocess"])
+@pytest.mark.parametrize("how", ["polars", "gil", "child", "child_and_native"])
+def test_a_stage_ends_when_its_time_is_up_and_its_run_fails_and_says_why(
+    how: str, processes: bool, tables: Path, instance: dg.DagsterInstance
+) -> None:
+    child = Child(how, processes=processes)
+    began = child.began()
+    assert seconds_until_dead(began["child"] or began["pid"], began["at"]) < 2 + WITHIN + ROOM
+    child.ended()
+    (run,) = finished(instance, 1)
+    assert run.status is dg.DagsterRunStatus.FAILURE
+    wait_for(lambda: "timed out after 2 s" in log_of(instance, run))
+    failed = [entry.step_key for entry in instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE)]
+    assert failed == ["slow__second"]
+    assert not (tables / "second" / "_delta_log").exists()
+
+    resumed = pipeline_assets("resume", run.run_id, "-m", SLOW)
+    assert resumed.returncode == 0, resumed.stderr
+    assert pl.read_delta(str(tables / "third"))["n"].sort().to_list() == [1, 2, 3]
+    assert DeltaTable(tables / "first").version() == 0
+
+
+def test_a_run_whose_stage_may_be_tried_again_goes_on_by_itself(tables: Path, instance: dg.DagsterInstance) -> None:
+    child = Child("polars", **{slow.AGAIN: "1", slow.RETRIES: "1"})
+    assert "attempt 2 of 2" not in child.ended().stdout
+    first, second = finished(instance, 2)
+    assert (first.status, second.status) == (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.SUCCESS)
+    assert second.parent_run_id == first.run_id
+    assert "slow/second timed out after 2 s; its process was ended: attempt 2 of 2 follows" in log_of(instance, first)
+    assert [DeltaTable(tables / name).version() for name in ("first", "second", "third")] == [0, 0, 0]
+
+
+@pytest.mark.parametrize("again", [True, False])
+def test_with_a_process_a_step_the_run_lives_on_and_the_step_is_tried_again_only_if_it_says_so(
+    again: bool, tables: Path, instance: dg.DagsterInstance
+) -> None:
+    Child("gil", processes=True, **{slow.RETRIES: "2"}, **({slow.AGAIN: "1"} if again else {})).ended()
+    (run,) = finished(instance, 1)
+    assert run.status is (dg.DagsterRunStatus.SUCCESS if again else dg.DagsterRunStatus.FAILURE)
+    assert (tables / "third").exists() == again
+    starts = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_RESTARTED)
+    assert len([entry for entry in starts if entry.step_key == "slow__second"]) == 1
+    if not again:
+        assert "slow/second failed, it is not tried again: permanent, timed out after 2 s" in failures(instance, run)
+
+
+def failures(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
+    events = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
+    return "\n".join(entry.get_dagster_event().step_failure_data.error_display_string for entry in events)
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
+def test_a_stage_that_is_told_to_stop_stops_and_is_not_tried_again(
+    sent: signal.Signals, tables: Path, instance: dg.DagsterInstance
+) -> None:
+    child = Child("python", **{slow.SECONDS: "200", slow.RETRIES: "3"})
+    began = child.began()
+    child.process.send_signal(sent)
+    assert seconds_until_dead(began["pid"], began["at"]) < 30
+    child.ended()
+    (run,) = finished(instance, 1)
+    assert run.status is dg.DagsterRunStatus.FAILURE
+    assert "it is not tried again, and commits nothing any more" in log_of(instance, run)
+    assert not instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_UP_FOR_RETRY)
+    assert pipeline_assets("resume", "--last", "-m", SLOW).returncode == 0
+    assert [DeltaTable(tables / name).version() for name in ("first", "second", "third")] == [0, 0, 0]
+
+
+def test_native_code_that_does_not_hear_the_signal_is_ended(tables: Path, instance: dg.DagsterInstance) -> None:
+    child = Child("gil", **{slow.SECONDS: "200", slow.RETRIES: "3"})
+    began = child.began()
+    child.process.terminate()
+    assert seconds_until_dead(began["pid"], began["at"]) < 30
+    child.ended()
+    (run,) = finished(instance, 1)
+    assert "slow/second did not stop when it was asked to; its process was ended: it is not tried again" in log_of(
+        instance, run
+    )
+    assert not (tables / "second" / "_delta_log").exists()
+
+
+def test_a_run_that_ends_leaves_no_process_that_watches(tables: Path, instance: dg.DagsterInstance) -> None:
+    child = Child(None)
+    watchers: set[int] = set()
+
+    def look() -> bool:
+        folder = Path(f"/proc/{child.process.pid}/task/{child.process.pid}/children")
+        for pid in folder.read_text().split() if folder.exists() else []:
+            command = Path(f"/proc/{pid}/cmdline")
+            if command.exists() and "watch.py" in command.read_text():
+                watchers.add(int(pid))
+        return child.process.poll() is not None
+
+    wait_for(look)
+    assert child.ended().returncode == 0
+    assert watchers
+    wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in watchers), 10)
+    assert (tables / "third").exists()
