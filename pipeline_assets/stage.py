@@ -18,6 +18,7 @@ from pipeline_assets.policy.guard import guarded
 from pipeline_assets.policy.policies import POLICY, Policy
 from pipeline_assets.policy.running import running_of
 from pipeline_assets.policy.standing import placeholders, standing
+from pipeline_assets.policy.watching import GRACE_SECONDS
 
 _SEVERAL = {"outs", "specs", "can_subset", "internal_asset_deps"}
 """What `@dg.multi_asset` takes and `@dg.asset` does not."""
@@ -253,5 +254,6 @@ async def _in_time(step_context: Any, awaited: Any) -> Any:
     done, _ = await asyncio.wait({waiting}, timeout=attempt.clock.left)
     if not done:
         waiting.cancel()
+        await asyncio.wait({waiting}, timeout=GRACE_SECONDS)
         raise TimeIsUp
     return waiting.result()

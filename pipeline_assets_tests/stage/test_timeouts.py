@@ -1,0 +1,237 @@
+"""Time-outs where the caller's process lives on: the stage raises at the next return to Python, and commits nothing."""
+
+import asyncio
+import os
+import subprocess
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import dagster as dg
+import polars as pl
+import pytest
+from deltalake import DeltaTable
+
+from pipeline_assets import stage
+from pipeline_assets.delta import names
+from pipeline_assets.delta.location import Location
+from pipeline_assets.delta.record import chain_id
+from pipeline_assets.delta.table import open_table
+from pipeline_assets.policy.clock import Clock, TimeIsUp
+from pipeline_assets.processes import is_alive
+from pipeline_assets_tests.io_manager.running import failure, rows, run
+
+ONE = pl.DataFrame({"n": [1]})
+LONG = 60
+
+
+def in_time(instance: dg.DagsterInstance, root: Path, assets: list[dg.AssetsDefinition]) -> str:
+    """What the run says that fails well before the long thing is over."""
+    began = time.monotonic()
+    result = run(instance, root, assets, ok=False)
+    assert time.monotonic() - began < LONG / 2
+    return failure(result)
+
+
+def test_a_stage_that_sleeps_is_woken(instance: dg.DagsterInstance, tmp_path: Path) -> None:
+    @stage(timeout=0.3)
+    def slow() -> pl.DataFrame:
+        time.sleep(LONG)
+        return ONE
+
+    assert "slow failed, it is not tried again: permanent, timed out after 0.3 s" in in_time(instance, tmp_path, [slow])
+    assert not (tmp_path / "public" / "slow").exists()
+
+
+def test_a_stage_that_catches_every_exception_ends_too(instance: dg.DagsterInstance, tmp_path: Path) -> None:
+    @stage(timeout=0.3)
+    def stubborn() -> pl.DataFrame:
+        while True:
+            try:
+                time.sleep(LONG)
+            except Exception:  # noqa: BLE001, S110  as people write it
+                pass
+
+    assert "timed out after 0.3 s" in in_time(instance, tmp_path, [stubborn])
+
+
+def test_writing_counts(instance: dg.DagsterInstance, tmp_path: Path) -> None:
+    def slowly(frame: pl.DataFrame) -> pl.DataFrame:
+        time.sleep(1)
+        return frame
+
+    @stage(timeout=0.3)
+    def lazy() -> pl.LazyFrame:
+        return ONE.lazy().map_batches(slowly)
+
+    assert "timed out after 0.3 s" in in_time(instance, tmp_path, [lazy])
+    assert not (tmp_path / "public" / "lazy" / "_delta_log").exists()
+
+
+def test_a_generator_ends_in_its_middle(instance: dg.DagsterInstance, tmp_path: Path) -> None:
+    @stage(timeout=1, outs={"left": dg.AssetOut(), "right": dg.AssetOut()})
+    def both() -> Iterator[dg.Output[pl.DataFrame]]:
+        yield dg.Output(ONE, output_name="left")
+        time.sleep(LONG)
+        yield dg.Output(ONE, output_name="right")
+
+    assert "left, right failed, it is not tried again: permanent, timed out after 1 s" in in_time(
+        instance, tmp_path, [both]
+    )
+    assert not (tmp_path / "public" / "right").exists()
+
+
+@pytest.mark.parametrize("blocking", [False, True])
+def test_a_coroutine_ends_whether_it_waits_or_blocks(
+    blocking: bool, instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    @stage(timeout=0.3)
+    async def slow() -> pl.DataFrame:
+        if blocking:
+            time.sleep(LONG)  # noqa: ASYNC251  as people write it
+        await asyncio.sleep(LONG)
+        return ONE
+
+    assert "timed out after 0.3 s" in in_time(instance, tmp_path, [slow])
+
+
+def test_an_asynchronous_generator_ends(instance: dg.DagsterInstance, tmp_path: Path) -> None:
+    async def numbers() -> AsyncIterator[int]:
+        await asyncio.sleep(LONG)
+        yield 1
+
+    @stage(timeout=0.3)
+    async def slow():  # type: ignore[no-untyped-def]  # noqa: ANN202  Dagster knows no AsyncIterator
+        async for number in numbers():
+            yield dg.Output(pl.DataFrame({"n": [number]}))
+
+    assert "timed out after 0.3 s" in in_time(instance, tmp_path, [slow])
+
+
+def test_in_another_thread_than_the_main_one_it_ends_as_well(instance: dg.DagsterInstance, tmp_path: Path) -> None:
+    @stage(timeout=0.3)
+    def slow() -> pl.DataFrame:
+        while True:
+            time.sleep(0.01)
+
+    said = []
+    thread = threading.Thread(target=lambda: said.append(in_time(instance, tmp_path, [slow])))
+    thread.start()
+    thread.join()
+    assert "timed out after 0.3 s" in said[0]
+
+
+def test_the_child_processes_of_a_stage_end_with_it_and_others_do_not(
+    instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    other = subprocess.Popen(["sleep", str(LONG)])
+    children = []
+    time.sleep(0.1)  # start times are told by ticks of the clock
+
+    @stage(timeout=0.5)
+    def slow() -> pl.DataFrame:
+        children.append(subprocess.Popen(["sh", "-c", f"sleep {LONG} & sleep {LONG}"]))
+        children[0].wait()
+        return ONE
+
+    try:
+        assert "timed out after 0.5 s" in in_time(instance, tmp_path, [slow])
+        assert children[0].wait(10) == -9
+        assert other.poll() is None
+    finally:
+        other.kill()
+        other.wait()
+
+
+def test_a_stage_that_may_be_tried_again_is_and_succeeds(instance: dg.DagsterInstance, tmp_path: Path) -> None:
+    calls = []
+
+    @stage(timeout=0.5, retry_on_timeout=True, max_retries=1)
+    def slow_at_first() -> pl.DataFrame:
+        calls.append(1)
+        if len(calls) == 1:
+            time.sleep(LONG)
+        return ONE
+
+    run(instance, tmp_path, [slow_at_first])
+    assert len(calls) == 2
+    assert rows(tmp_path, "slow_at_first") == [(1,)]
+
+
+def test_each_attempt_has_the_whole_time(instance: dg.DagsterInstance, tmp_path: Path) -> None:
+    calls = []
+
+    @stage(timeout=1)
+    def slow() -> pl.DataFrame:
+        calls.append(1)
+        time.sleep(0.7)
+        if len(calls) == 1:
+            raise ConnectionResetError
+        return ONE
+
+    run(instance, tmp_path, [slow])
+    assert len(calls) == 2
+
+
+def test_a_stage_that_is_quick_enough_is_not_disturbed_later(instance: dg.DagsterInstance, tmp_path: Path) -> None:
+    @stage(timeout=0.4)
+    def quick() -> pl.DataFrame:
+        return ONE
+
+    @stage
+    def after(quick: pl.DataFrame) -> pl.DataFrame:
+        time.sleep(0.8)
+        return quick
+
+    run(instance, tmp_path, [quick, after])
+    time.sleep(0.5)
+
+
+def test_the_attempt_that_timed_out_is_fenced(instance: dg.DagsterInstance, tmp_path: Path) -> None:
+    slow = [False]
+
+    @stage(timeout=0.5)
+    def numbers() -> pl.DataFrame:
+        time.sleep(LONG if slow[0] else 0)
+        return ONE
+
+    run(instance, tmp_path, [numbers])
+    slow[0] = True
+    result = run(instance, tmp_path, [numbers], ok=False)
+    table = open_table(Location.of(str(tmp_path / "public" / "numbers")))
+    assert table is not None
+    began = instance.all_logs(result.run_id, of_type=dg.DagsterEventType.STEP_START)[0].timestamp
+    assert table.txns[names.fence(chain_id(result.run_id))] == int(began * 1000) + 1
+
+
+def test_what_is_committed_when_the_time_is_up_stands_and_is_adopted_by_the_next_attempt(
+    instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    @stage(timeout=1, retry_on_timeout=True, max_retries=1, outs={"left": dg.AssetOut(), "right": dg.AssetOut()})
+    def both(context: dg.AssetExecutionContext) -> Iterator[dg.Output[pl.DataFrame]]:
+        yield dg.Output(ONE, output_name="left")
+        time.sleep(0 if context.retry_number else LONG)
+        yield dg.Output(ONE, output_name="right")
+
+    run(instance, tmp_path, [both])
+    history = DeltaTable(tmp_path / "public" / "left").history()
+    assert [one["operationParameters"].get("checkpoint") for one in history].count("overwrite") == 1
+
+
+def test_a_clock_rings_only_inside_what_it_guards() -> None:
+    clock = Clock(0.05)
+    end = time.monotonic() + 0.2
+    while time.monotonic() < end:  # rings here, where Dagster may be storing an event
+        pass
+    with pytest.raises(TimeIsUp), clock.inside():
+        pass
+
+
+def test_a_clock_that_was_stopped_rings_no_more() -> None:
+    clock = Clock(0.05)
+    clock.stop()
+    with clock.inside():
+        time.sleep(0.2)
+    assert not clock.rung
+    assert is_alive(os.getpid(), time.time())
