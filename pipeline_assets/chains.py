@@ -7,7 +7,7 @@ re-execution begins a chain of its own (DESIGN 4.7).
 
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -50,17 +50,22 @@ class Attempt:
     """One execution of a step by a run.
 
     nth: 1 for the step's first in this run. number: when it began, ms; more than those of all attempts of the chain
-    before it. again: whether the chain has tried the step, or may have, before. since: when the chain began (ms), of a
-    continuing run. detached: no instance knows of it.
+    before it; asked of the event log when it is wanted. again: whether the chain has tried the step, or may have, before.
+    since: when the chain began (ms), of a continuing run. detached: no instance knows of it.
     """
 
     chain: Chain
     run_id: str
     step_key: str
     nth: int
-    number: int
+    numbered: Callable[[], int]
     detached: bool = False
     since: int | None = None
+
+    @cached_property
+    def number(self) -> int:
+        """See above."""
+        return self.numbered()
 
     @property
     def again(self) -> bool:
@@ -79,15 +84,17 @@ def chain_of(instance: DagsterInstance, run: DagsterRun) -> Chain:
 
 def attempt_of(instance: DagsterInstance, run: DagsterRun, step_key: str, nth: int) -> Attempt:
     """The n-th attempt of a step by a run. A step that runs outside of a stored run gets a chain of its own."""
-    own = step_starts(instance, run.run_id, step_key, nth)[:nth]
-    if not own:
-        return detached(step_key)
     chain = chain_of(instance, run)
-    number = 0
-    for run_id in chain.runs:
-        for moment in own if run_id == run.run_id else step_starts(instance, run_id, step_key):
-            number = max(moment, number + 1)
-    return Attempt(chain, run.run_id, step_key, nth, number, since=_began(instance, chain))
+
+    def numbered() -> int:
+        number = 0
+        for run_id in chain.runs:
+            found = step_starts(instance, run_id, step_key)
+            for moment in found[:nth] if run_id == run.run_id else found:
+                number = max(moment, number + 1)
+        return number
+
+    return Attempt(chain, run.run_id, step_key, nth, numbered, since=_began(instance, chain))
 
 
 def _began(instance: DagsterInstance, chain: Chain) -> int | None:
@@ -98,7 +105,8 @@ def _began(instance: DagsterInstance, chain: Chain) -> int | None:
 def detached(step_key: str) -> Attempt:
     """An attempt that no instance knows of: a chain of its own, beginning now."""
     run_id = str(uuid.uuid4())
-    return Attempt(Chain((run_id,)), run_id, step_key, 1, int(time.time() * 1000), detached=True)
+    now = int(time.time() * 1000)
+    return Attempt(Chain((run_id,)), run_id, step_key, 1, lambda: now, detached=True)
 
 
 def step_starts(instance: DagsterInstance, run_id: str, step_key: str, enough: int | None = None) -> list[int]:

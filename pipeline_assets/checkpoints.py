@@ -189,12 +189,25 @@ def unheard(instance: DagsterInstance, asset_key: AssetKey, versions: Mapping[st
     return set(missing)
 
 
+def searched_since(instance: DagsterInstance, chain: Chain) -> float | None:
+    """Before this (seconds since 1970) a chain wrote nothing, by whatever clock; None where its first run was deleted."""
+    if chain.first not in _began:
+        run = instance.get_run_record_by_id(chain.first)
+        if run is None:
+            return None
+        _began[chain.first] = run.create_timestamp.timestamp()
+    return _began[chain.first] - _SLACK_SECONDS
+
+
+_began: dict[str, float] = {}
+"""When the runs began that this process was asked about: that does not change."""
+
+
 def of_chain(
     instance: DagsterInstance, chain: Chain, asset_key: AssetKey, partitions: Sequence[str], table_id: str
 ) -> dict[str, list[Checkpoint]]:
     """What a chain committed of some partitions, by the event log: newest first for each."""
-    run = instance.get_run_record_by_id(chain.first)
-    since = run.create_timestamp.timestamp() - _SLACK_SECONDS if run is not None else None
+    since = searched_since(instance, chain)
     found: dict[str, list[Checkpoint]] = {}
     for checkpoint in remembered(instance, asset_key, partitions, since):
         if checkpoint.part.chain == chain.first and checkpoint.table_id == table_id:

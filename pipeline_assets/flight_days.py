@@ -8,11 +8,17 @@ import dagster as dg
 import polars as pl
 
 from pipeline_assets.io.events import add_metadata_of_partitions
+from pipeline_assets.stage import stage
+from pipeline_assets.stages import source
 from pipeline_assets.stages.schemas import STAGES, StageSchema
 from pipeline_assets.stages.summaries import SUMMARIES
 
 DAYS = dg.DailyPartitionsDefinition(start_date="2013-01-01", end_date="2014-01-01")
 """All flight dates there are."""
+
+
+TIMEOUT_SECONDS = 900.0
+"""A year of days in one run takes a minute; whatever takes this long hangs."""
 
 
 def days_of(context: dg.AssetExecutionContext) -> tuple[date, date]:
@@ -33,14 +39,19 @@ DELTA_TYPES: Mapping[Any, str] = {
 """Spelled out: asking polars while a module is imported starts its threads, which a process that is forked then lacks."""
 
 
-def flights_asset(stage: str, *, daily: bool = True) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
-    """`@dg.asset` with what all stages of flights share, and the stage's columns in words."""
-    schema: StageSchema = STAGES[stage]
+def flights_stage(
+    name: str, *, daily: bool = True, reads_source: bool = False
+) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
+    """`@stage` with what all stages of flights share, and the stage's columns in words.
+
+    reads_source: beside its inputs also the data files, whose version is then a part of what it is made from.
+    """
+    schema: StageSchema = STAGES[name]
     columns = [
         dg.TableColumn(name, DELTA_TYPES[dtype.base_type()], description=schema.descriptions[name])
         for name, dtype in schema.schema.items()
     ]
-    return dg.asset(
+    return stage(
         key_prefix="flights",
         group_name="flights",
         partitions_def=DAYS if daily else None,
@@ -51,16 +62,18 @@ def flights_asset(stage: str, *, daily: bool = True) -> Callable[[Callable[..., 
         },
         owners=["team:flight-data"],
         kinds={"polars", "deltalake"},
-        code_version="1",
+        timeout=TIMEOUT_SECONDS,
+        skip_if_unchanged=True,
+        fingerprint=source.version if reads_source else None,
     )
 
 
-def shown(context: dg.AssetExecutionContext, stage: str, frame: pl.LazyFrame) -> pl.DataFrame:
+def shown(context: dg.AssetExecutionContext, name: str, frame: pl.LazyFrame) -> pl.DataFrame:
     """The frame, computed, with a small table of it, for each day of its own, in the metadata of its checkpoint."""
     made = frame.collect(engine="streaming")
 
     def summary(of: pl.DataFrame) -> dict[str, dg.MetadataValue[Any]]:
-        return {"summary": dg.MetadataValue.md(SUMMARIES[stage](of))}
+        return {"summary": dg.MetadataValue.md(SUMMARIES[name](of))}
 
     if not context.assets_def.partitions_def:
         context.add_output_metadata(summary(made))

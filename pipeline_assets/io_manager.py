@@ -12,6 +12,7 @@ from dagster._check import CheckError
 from pydantic import Field
 from typing_extensions import override
 
+from pipeline_assets.delta import handles
 from pipeline_assets.delta.files import ParquetOptions
 from pipeline_assets.delta.location import Location
 from pipeline_assets.delta.probe import refuse_without_conditional_put
@@ -170,7 +171,6 @@ class CheckpointIOManager(dg.IOManager):
             raise NotMaterialized(output=output.name, partitions=keys, table=output.location.uri)
         if absent:
             context.log.info("%s: %s of %s partitions are there and are read.", output.name, len(present), len(keys))
-        self._told(context, step, output)
         columns = (context.definition_metadata or {}).get("columns")
         if by_partition:
             return {key: from_lazy(frame_of(found, [key], columns), wants) for key in present}
@@ -193,7 +193,7 @@ class CheckpointIOManager(dg.IOManager):
         step = begun(_step_context(context))
         writer = Writer(step, of_output(context, self.settings), partition_keys(context))
         if writer.output.name in step.settled:
-            writer.table, writer.outcomes = open_table(writer.output.location), step.settled[writer.output.name]
+            writer.table, writer.outcomes = step.tables[writer.output.name], step.settled[writer.output.name]
         else:
             try:
                 writer.write(to_lazy(obj))
@@ -206,11 +206,7 @@ class CheckpointIOManager(dg.IOManager):
         report(context, writer)
         if policy_of(_step_context(context)) is not None:
             keep_data_version(context, writer)
-
-    def _told(self, context: InputContext, step: Step, output: Output) -> None:
-        """Say in the log what is read, so that nobody has to guess."""
-        pin = step.pins[output.name]
-        context.log.debug("%s is read at version %s.", output.name, pin.version)
+        handles.keep(writer.table)
 
 
 def load_type(context: InputContext, default: type) -> tuple[Any, bool]:

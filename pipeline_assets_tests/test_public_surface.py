@@ -13,7 +13,7 @@ import pipeline_assets
 from pipeline_assets import DeltaCheckpointIOManager, errors
 from pipeline_assets.cli import cli
 from pipeline_assets.definitions import defs
-from pipeline_assets.errors import PermanentError, PipelineAssetsError, TransientError
+from pipeline_assets.errors import PermanentError, PipelineAssetsError, TimedOut, TransientError
 
 ASSETS = ["carrier_scorecard", "departures", "legs", "route_delays", "weather_hours"]
 
@@ -42,6 +42,8 @@ def test_the_names_of_the_package() -> None:
         "SchemaMode",
         "TransientError",
         "WriteMode",
+        "files_fingerprint",
+        "stage",
     ]
 
 
@@ -83,9 +85,9 @@ def test_the_verbs_of_the_command_line() -> None:
     assert sorted(cli.commands) == ["adopt", "resume"]
 
 
-def test_every_error_is_either_transient_or_permanent() -> None:
+def test_every_error_is_either_transient_or_permanent_but_for_what_a_stage_says_itself() -> None:
     loose = [one for one in every_error() if not issubclass(one, (PermanentError, TransientError))]
-    assert loose == [PipelineAssetsError]
+    assert loose == [PipelineAssetsError, TimedOut]
 
 
 def test_the_tree_of_errors_is_drawn_whole() -> None:

@@ -3,7 +3,7 @@
 import dagster as dg
 import polars as pl
 
-from pipeline_assets.flight_days import days_of, flights_asset, same_day_of_2013, shown
+from pipeline_assets.flight_days import days_of, flights_stage, same_day_of_2013, shown
 from pipeline_assets.settings import source_folder
 from pipeline_assets.stages import carrier_scorecard as scorecards
 from pipeline_assets.stages import departures as departing
@@ -13,20 +13,20 @@ from pipeline_assets.stages import source
 from pipeline_assets.stages import weather_hours as weather
 
 
-@flights_asset("departures")
+@flights_stage("departures", reads_source=True)
 def departures(context: dg.AssetExecutionContext) -> pl.DataFrame:
     """Every scheduled departure from New York's airports, with types, otherwise as the source has it."""
     return shown(context, "departures", departing.departures(source.read_flights(source_folder()), *days_of(context)))
 
 
-@flights_asset("weather_hours")
+@flights_stage("weather_hours", reads_source=True)
 def weather_hours(context: dg.AssetExecutionContext) -> pl.DataFrame:
     """The weather at each airport, hour by hour. The last day of the year was not observed."""
     hours = weather.weather_hours(source.read_weather(source_folder()), *days_of(context))
     return shown(context, "weather_hours", hours)
 
 
-@flights_asset("legs")
+@flights_stage("legs", reads_source=True)
 def legs(context: dg.AssetExecutionContext, departures: pl.LazyFrame, weather_hours: pl.LazyFrame) -> pl.DataFrame:
     """Each flight with its times as instants, its aircraft, carrier, airports, and the weather when it was to leave."""
     folder = source_folder()
@@ -34,13 +34,13 @@ def legs(context: dg.AssetExecutionContext, departures: pl.LazyFrame, weather_ho
     return shown(context, "legs", flying.legs(departures, weather_hours, *lookups))
 
 
-@flights_asset("route_delays")
+@flights_stage("route_delays")
 def route_delays(context: dg.AssetExecutionContext, legs: pl.LazyFrame) -> pl.DataFrame:
     """Per day, carrier and route: flights, cancellations, delays."""
     return shown(context, "route_delays", delays.route_delays(legs))
 
 
-@flights_asset("carrier_scorecard", daily=False)
+@flights_stage("carrier_scorecard", daily=False)
 def carrier_scorecard(context: dg.AssetExecutionContext, route_delays: pl.LazyFrame) -> pl.DataFrame:
     """How punctual each carrier was, over all the days that are there."""
     return shown(context, "carrier_scorecard", scorecards.carrier_scorecard(route_delays))

@@ -1,12 +1,16 @@
 """What was live in a table's partitions, version by version: the candidates for a pinned read."""
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import islice
 
 from pipeline_assets.delta import names
 from pipeline_assets.delta.choose import State
 from pipeline_assets.delta.decide import Mode, Name
 from pipeline_assets.delta.record import Part, Record
 from pipeline_assets.delta.table import Memory, Table
+
+_SOON = 64
+"""Log entries that are looked at before others are asked."""
 
 
 def states(table: Table, output: str, partitions: Iterable[str], memory: Memory | None = None) -> Iterator[State]:
@@ -58,6 +62,21 @@ def made_by(table: Table, output: str, partitions: Collection[str], chain: str) 
         if len(found) == len(partitions):
             break
     return found
+
+
+def has_made_nothing(table: Table, output: str, chain: str, since: float) -> bool:
+    """Whether the log shows that a chain (its first run's id) wrote nothing of an output since a time (seconds since 1970).
+
+    False also where it does not say so soon: then others have to be asked.
+    """
+    for commit in islice(table.log.back_from(table.version), _SOON):
+        record = commit.record
+        parts = record.parts.values() if record is not None and record.output == output else ()
+        if any(part is not None and part.chain == chain for part in parts):
+            return False
+        if commit.version == 0 or commit.info.get("timestamp", since * 1000) < since * 1000:
+            return True
+    return False
 
 
 def _names(table: Table, output: str, partition: str, version: int, memory: Memory | None) -> frozenset[Name]:

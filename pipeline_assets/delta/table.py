@@ -72,7 +72,7 @@ class Table:
 
     def refresh(self) -> None:
         """To the newest version; also when the table was dropped and made anew. Raises DamagedTable."""
-        if self._same_table():
+        if self.still_there():
             try:
                 self.delta.update_incremental()
             except DeltaError as error:
@@ -84,7 +84,7 @@ class Table:
             self.delta, self.id, self.log = fresh.delta, fresh.id, fresh.log
         self._entry = self._stamp()
 
-    def _same_table(self) -> bool:
+    def still_there(self) -> bool:
         """Whether the log entry that this handle stands on is still the one that it was opened on.
 
         An incremental update does not notice that the table was dropped and made anew.
@@ -247,10 +247,20 @@ class Table:
 def open_table(location: Location, version: int | None = None) -> Table | None:
     """The table at a location, None where there is none. Raises DamagedTable."""
     try:
-        return Table(location, DeltaTable(location.uri, version=version, storage_options=location.options))
+        return _opened(location, version)
+    except TableNotFoundError:
+        if not any(name.endswith(".json") for name in location.names(LOG)):
+            return None
+    try:
+        return _opened(location, version)  # it was created between the two looks, perhaps
     except TableNotFoundError as error:
-        if any(name.endswith(".json") for name in location.names(LOG)):
-            raise DamagedTable(table=location.uri, why=str(error)) from error
-        return None
+        raise DamagedTable(table=location.uri, why=str(error)) from error
+
+
+def _opened(location: Location, version: int | None) -> Table:
+    try:
+        return Table(location, DeltaTable(location.uri, version=version, storage_options=location.options))
+    except TableNotFoundError:
+        raise
     except DeltaError as error:
         raise DamagedTable(table=location.uri, why=str(error)) from error

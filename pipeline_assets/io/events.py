@@ -11,7 +11,6 @@ from pipeline_assets.io.hearing import said_of
 from pipeline_assets.io.merge_config import WriteMode
 from pipeline_assets.io.outputs import Output
 from pipeline_assets.io.steps import Outcome, Step
-from pipeline_assets.io.unchanged import FORCE_TAG
 from pipeline_assets.io.writing import Writer
 
 
@@ -24,7 +23,8 @@ def report(context: OutputContext, writer: Writer) -> None:
     elif context._step_context is not None:  # noqa: SLF001  the public one raises where a value is written by hand
         add_metadata_of_partitions(context.step_context, context.asset_key, said)
     for key, outcome in writer.outcomes.items():
-        if outcome.flag is not None:
+        # A skipped partition's event says all that there is to say; a line of log costs as much as half of that.
+        if outcome.flag not in {None, checkpoints.SKIPPED}:
             context.log.info(told(writer.step, writer.output, key, outcome))
     _arm_after_event(context, writer.step, writer.output, list(said))
 
@@ -47,11 +47,6 @@ def told(step: Step, output: Output, key: str, outcome: Outcome) -> str:
     name = f"{output.name} [{key}]" if key != "*" else output.name
     if outcome.flag == checkpoints.ADOPTED:
         return f"{name}: this run chain had committed version {outcome.version} already; it is adopted, nothing was written."
-    if outcome.flag == checkpoints.SKIPPED:
-        return (
-            f"{name}: nothing has changed since version {outcome.version} was made (inputs, code, configuration), so it was "
-            f"not computed; the run tag {FORCE_TAG}=true makes it run."
-        )
     whose = f"run chain {outcome.part.chain}" if outcome.part.chain else "somebody else"
     kept = f"{name}: version {outcome.version} by {whose} was kept, nothing was written"
     if output.write_mode is WriteMode.ignore:

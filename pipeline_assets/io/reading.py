@@ -9,9 +9,10 @@ from pipeline_assets.chains import Chain, chain_of
 from pipeline_assets.delta import names
 from pipeline_assets.delta.choose import choose_state, newest_told, reads_undone
 from pipeline_assets.delta.decide import Mode, Name, Pin
+from pipeline_assets.delta.handles import newest
 from pipeline_assets.delta.record import Part
 from pipeline_assets.delta.scan import empty, scan
-from pipeline_assets.delta.states import made_by, states, states_at, written_at
+from pipeline_assets.delta.states import has_made_nothing, made_by, states, states_at, written_at
 from pipeline_assets.delta.table import Memory, Table, open_table
 from pipeline_assets.delta.types import polars_type
 from pipeline_assets.errors import ConfigurationError, ForeignData, NotMaterialized
@@ -27,7 +28,7 @@ def read(step: Step, output: Output, keys: Sequence[str], source_run: str | None
 
     source_run: for an op's output the run that made it.
     """
-    table = open_table(output.location)
+    table = newest(output.location)
     if table is None:
         raise NotMaterialized(output=output.name, partitions=keys, table=output.location.uri)
     found = Read(
@@ -145,6 +146,9 @@ def own_names(step: Step, found: Read, chain: Chain) -> dict[str, frozenset[Name
         made = made_by(table, output.name, unsure, chain.first)
         own.update({key: frozenset({part.name(output.name, key)} - undone) for key, (_, part) in made.items()})
     elif unsure and step.instance is not None and output.asset_key is not None:
+        began = checkpoints.searched_since(step.instance, chain)
+        if began is not None and has_made_nothing(table, output.name, chain.first, began):
+            return {key: mine for key, mine in own.items() if mine}
         told = checkpoints.of_chain(step.instance, chain, output.asset_key, unsure, table.id)
         for key, committed in told.items():
             found_names = [one.part.name(output.name, key) for one in committed]

@@ -52,8 +52,8 @@ class Step:
 
     instance: None where there is no run (a value loaded by hand). told: for each input the pins from which the attempt is
     to compute, at least: what the outputs that are committed were made from, and what earlier attempts were told. settled:
-    outputs (by name) that need not be computed, and what stands. notes: what the checkpoints say beside. still_wanted:
-    raises where this process knows that the attempt may commit no more.
+    outputs (by name) that need not be computed, and what stands; tables: theirs. notes: what the checkpoints say beside.
+    still_wanted: raises where this process knows that the attempt may commit no more.
     """
 
     attempt: Attempt
@@ -62,6 +62,7 @@ class Step:
     told: dict[str, set[Pin]] = field(default_factory=dict)
     begun: bool = False
     settled: dict[str, dict[str, Outcome]] = field(default_factory=dict)
+    tables: dict[str, Table] = field(default_factory=dict)
     notes: dict[str, Any] = field(default_factory=dict)
     still_wanted: Callable[[], None] = lambda: None
 

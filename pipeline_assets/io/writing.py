@@ -11,6 +11,7 @@ from pipeline_assets.delta import commit as commits
 from pipeline_assets.delta.commit import Committed, Deadline, courtesy_lock, settle
 from pipeline_assets.delta.decide import Adopt, Again, Keep, Mode, Pin, RangeDecision, Refuse, Rival, Wait
 from pipeline_assets.delta.files import DataFile, Sink, delete_dead
+from pipeline_assets.delta.handles import newest
 from pipeline_assets.delta.merge import try_merge
 from pipeline_assets.delta.partitions import Partition
 from pipeline_assets.delta.record import Part, Record
@@ -61,7 +62,7 @@ class Writer:
             return self._write(frame)
 
     def _write(self, frame: pl.LazyFrame) -> dict[str, Outcome]:
-        self.table = open_table(self.output.location)
+        self.table = newest(self.output.location)
         if self.table is not None:
             refuse_unwritable(self.table, self.output.mode)
             with answered(self.output, self.keys):

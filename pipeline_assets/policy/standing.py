@@ -9,7 +9,7 @@ import dagster as dg
 import polars as pl
 import pyarrow as pa
 
-from pipeline_assets.delta.table import open_table
+from pipeline_assets.delta.handles import keep, newest
 from pipeline_assets.io.step_outputs import Written, begun, written_by
 from pipeline_assets.io.steps import Outcome, Step
 from pipeline_assets.io.unchanged import FORCE_TAG, MADE_BY, committed, unchanged
@@ -61,12 +61,16 @@ def _stands(
 ) -> dict[str, Outcome] | None:
     if not one.keys or _type_of(step_context, one) not in _EMPTY:
         return None
-    table = open_table(one.output.location)
+    table = newest(one.output.location)
     if table is None:
         return None
     found = committed(step, one, table)
     if found is None and made_by is not None:
         found = unchanged(step, one, table, made_by, checked=_has_checks(step_context, one))
+    if found is None:
+        keep(table)
+    else:
+        step.tables[one.output.name] = table
     return found
 
 

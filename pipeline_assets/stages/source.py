@@ -93,6 +93,11 @@ class DamagedSource(PermanentError):
         )
 
 
+def version() -> str:
+    """Of the package: its data files are those of the release. Raises MissingSource."""
+    return f"{PACKAGE} {_distribution().version}"
+
+
 def read_flights(cache_dir: Path) -> pl.LazyFrame:
     """336,776 flights out of New York in 2013, as in `TABLES["flights"]`; time_hour is Datetime(us, UTC)."""
     return _read("flights", cache_dir)
