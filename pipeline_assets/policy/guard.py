@@ -1,22 +1,21 @@
 """What becomes of an exception out of a stage: another attempt after a while, or the end of the step."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import dagster as dg
-from dagster import DagsterError, DagsterEventType, DagsterInstance, DagsterRun, MetadataValue
+from dagster import DagsterError
 from dagster._core.errors import DagsterExecutionInterruptedError
-from dagster._core.events import EngineEventData
 
 from pipeline_assets.errors import TimedOut
+from pipeline_assets.policy import maintenance
 from pipeline_assets.policy.clock import TimeIsUp
 from pipeline_assets.policy.failures import Verdict, classify
+from pipeline_assets.policy.reports import failures, report
 from pipeline_assets.policy.running import Running, running_of
 from pipeline_assets.policy.starting import start
 
-ATTEMPT, CLASS, NEXT, WAIT = "stage/attempt", "stage/error_class", "stage/next", "stage/wait_seconds"
-"""In the engine event of an attempt that failed: which it was, the class of its error, and what happens next."""
 _AS_OFTEN_AS_WE_SAY = 1_000_000
 """Dagster counts an attempt too where data has to be computed again, which is no failure; so we count ourselves."""
 
@@ -51,7 +50,7 @@ def guarded(step_context: Any) -> Iterator[None]:
         attempt.stop()
         if isinstance(interrupt, Interrupted):
             raise
-        _report(attempt, _failures(attempt) + 1, "interrupted", "it is not tried again, and commits nothing any more")
+        report(attempt, failures(attempt) + 1, "interrupted", "it is not tried again, and commits nothing any more")
         raise Interrupted from interrupt
     except (dg.RetryRequested, dg.Failure, DagsterError, GeneratorExit, SystemExit):
         attempt.stop()
@@ -65,15 +64,15 @@ def _answer(attempt: Running, error: BaseException) -> Exception:
     """What Dagster is told of an error."""
     policy = attempt.policy
     verdict, transient = _judge(attempt, error)
-    failures, attempts = _failures(attempt) + 1, policy.max_retries + 1
+    failed, attempts = failures(attempt) + 1, policy.max_retries + 1
     what = f"{'transient' if transient else 'permanent'}, {verdict.said}"
-    if transient and failures < attempts:
-        wait = policy.wait_after(failures, verdict.retry_after)
-        said = f"attempt {failures + 1} of {attempts} in {wait:.0f} s: {what}"
-        _report(attempt, failures, verdict.kind.__name__, said, wait)
+    if transient and failed < attempts:
+        wait = policy.wait_after(failed, verdict.retry_after)
+        said = f"attempt {failed + 1} of {attempts} in {wait:.0f} s: {what}"
+        report(attempt, failed, verdict.kind.__name__, said, wait)
         return dg.RetryRequested(max_retries=_AS_OFTEN_AS_WE_SAY, seconds_to_wait=wait)
-    left = f"attempt {failures} of {attempts} was the last" if transient else "it is not tried again"
-    metadata = _report(attempt, failures, verdict.kind.__name__, f"{left}: {what}")
+    left = f"attempt {failed} of {attempts} was the last" if transient else "it is not tried again"
+    metadata = report(attempt, failed, verdict.kind.__name__, f"{left}: {what}")
     why = "" if verdict.kind is TimedOut else f" {_first_line(error)}"
     return StageFailed(f"{attempt.name} failed, {left}: {what}.{why}", metadata, allow_retries=False)
 
@@ -87,55 +86,9 @@ def _judge(attempt: Running, error: BaseException) -> tuple[Verdict, bool]:
     if isinstance(error, TimedOut):  # of an attempt before, whose process was ended
         return Verdict(TimedOut, f"timed out after {policy.timeout:g} s"), False
     verdict = classify(error, policy.transient, policy.permanent)
+    if attempt.step is not None:
+        verdict = maintenance.seen(attempt.step, verdict)
     return verdict, verdict.transient
-
-
-def _failures(attempt: Running) -> int:
-    return failures_of(attempt.instance, attempt.run.run_id, attempt.step_key)
-
-
-def failures_of(instance: DagsterInstance, run_id: str, step_key: str) -> int:
-    """How many attempts at a step have failed in a run, whatever process they were in."""
-    entries = instance.all_logs(run_id, of_type=DagsterEventType.ENGINE_EVENT)
-    of_step = (entry.get_dagster_event() for entry in entries if entry.step_key == step_key)
-    return sum(ATTEMPT in event.engine_event_data.metadata for event in of_step)
-
-
-def _report(
-    attempt: Running, number: int, error_class: str, what_next: str, wait: float | None = None
-) -> dict[str, MetadataValue[Any]]:
-    message = f"{attempt.name}: {what_next}"
-    return report_attempt(
-        attempt.instance, attempt.run, attempt.step_key, message, number, error_class, what_next, wait, attempt.tables
-    )
-
-
-def report_attempt(
-    instance: DagsterInstance,
-    run: DagsterRun,
-    step_key: str,
-    message: str,
-    number: int,
-    error_class: str,
-    what_next: str,
-    wait: float | None = None,
-    tables: Mapping[str, str] | None = None,
-) -> dict[str, MetadataValue[Any]]:
-    """Send an event of an attempt that failed, with a link to its tables and the command that continues; its metadata."""
-    metadata: dict[str, MetadataValue[Any]] = {
-        ATTEMPT: MetadataValue.int(number),
-        CLASS: MetadataValue.text(error_class),
-        NEXT: MetadataValue.text(what_next),
-        **({WAIT: MetadataValue.float(round(wait, 1))} if wait is not None else {}),
-        **{f"table of {name}": _link(uri) for name, uri in (tables or {}).items()},
-        "to continue": MetadataValue.text(f"pipeline-assets resume {run.run_id}"),
-    }
-    instance.report_engine_event(message, run, EngineEventData(metadata), step_key=step_key)
-    return metadata
-
-
-def _link(uri: str) -> MetadataValue[Any]:
-    return MetadataValue.url(uri) if "://" in uri else MetadataValue.path(uri)
 
 
 def _first_line(error: BaseException) -> str:

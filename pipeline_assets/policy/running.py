@@ -8,6 +8,7 @@ from typing import Any
 from dagster import DagsterEventType, DagsterInstance, DagsterRun
 
 from pipeline_assets.errors import describe
+from pipeline_assets.io.steps import Step
 from pipeline_assets.policy.clock import Clock
 from pipeline_assets.policy.policies import Policy, policy_of
 
@@ -18,8 +19,8 @@ _ENDS = {DagsterEventType.STEP_SUCCESS, DagsterEventType.STEP_FAILURE, DagsterEv
 class Running:
     """One attempt of a stage: its policy, its clock, and what an IO manager tells of it.
 
-    tables: where its outputs lie, by the output's name. give_up: called when the attempt is given up while this process
-    lives on; forbids it to commit.
+    tables: where its outputs lie, by the output's name. step: what it has read, once it has begun. give_up: called when
+    the attempt is given up while this process lives on; forbids it to commit. disarm: nobody need watch it any more.
     """
 
     policy: Policy
@@ -30,6 +31,7 @@ class Running:
     partitions: Sequence[str] = ()
     tables: dict[str, str] = field(default_factory=dict)
     started: bool = False
+    step: Step | None = None
     give_up: Callable[[], None] = lambda: None
     disarm: Callable[[], None] | None = None
 

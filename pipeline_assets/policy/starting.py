@@ -13,6 +13,7 @@ from pipeline_assets.errors import PipelineAssetsError, TimedOut
 from pipeline_assets.io.beginning import give_up
 from pipeline_assets.io.step_outputs import Written, written_by
 from pipeline_assets.io.steps import Step, step_of
+from pipeline_assets.policy.reports import report_crash
 from pipeline_assets.policy.running import Running
 from pipeline_assets.policy.watching import GRACE_SECONDS, arm
 
@@ -32,8 +33,9 @@ def start(attempt: Running, step_context: Any) -> None:
     step.still_wanted = attempt.clock.check
     if attempt.disarm is None and attempt.policy.timeout is not None:
         attempt.give_up = lambda: _give_up_soon(step, outputs)
+    attempt.step = step
     if step_context.previous_attempt_count:
-        _refuse_after_timeout(attempt)
+        _look_back(attempt)
 
 
 def _give_up_soon(step: Step, outputs: list[Written]) -> None:
@@ -50,24 +52,27 @@ def _give_up_soon(step: Step, outputs: list[Written]) -> None:
     thread.join(GRACE_SECONDS)
 
 
-def _refuse_after_timeout(attempt: Running) -> None:
-    """End where the attempt before was ended from outside because its time was up, and the stage wants no other.
+def _look_back(attempt: Running) -> None:
+    """Say why there is another attempt where the process of the one before is gone; end where its time was up.
 
-    The executor goes by the stock policy then, which knows nothing of time-outs; by the log it is one where the process
-    crashed after the time was up.
+    The executor goes by the stock policy then, which knows nothing of time-outs. By the log it is one where the process
+    crashed after the time was up. Raises TimedOut where the stage wants no other attempt.
     """
-    timeout = attempt.policy.timeout
-    if timeout is None or attempt.policy.retry_on_timeout:
-        return
-    entries = attempt.instance.all_logs(attempt.run.run_id, of_type=DagsterEventType.STEP_UP_FOR_RETRY)
-    retries = [entry for entry in entries if entry.step_key == attempt.step_key]
-    starts = step_starts(attempt.instance, attempt.run.run_id, attempt.step_key)
+    policy, instance, run_id = attempt.policy, attempt.instance, attempt.run.run_id
+    retries = [
+        entry
+        for entry in instance.all_logs(run_id, of_type=DagsterEventType.STEP_UP_FOR_RETRY)
+        if entry.step_key == attempt.step_key
+    ]
+    starts = step_starts(instance, run_id, attempt.step_key)
     if not retries or len(starts) < 2:
         return
-    error = retries[-1].get_dagster_event().step_retry_data.error
-    crashed = error.cls_name == ChildProcessCrashException.__name__
-    if crashed and retries[-1].timestamp - starts[-2] / 1000 >= timeout:
+    if retries[-1].get_dagster_event().step_retry_data.error.cls_name != ChildProcessCrashException.__name__:
+        return
+    if policy.timeout is None or retries[-1].timestamp - starts[-2] / 1000 < policy.timeout:
+        report_crash(attempt)
+    elif not policy.retry_on_timeout:
         raise TimedOut(
-            f"{attempt.name} timed out after {timeout:g} s, and its process was ended. Nothing was written; it is not tried "
-            "again, since it has no retry_on_timeout."
+            f"{attempt.name} timed out after {policy.timeout:g} s, and its process was ended. Nothing was written; it is not "
+            "tried again, since it has no retry_on_timeout."
         )

@@ -20,7 +20,7 @@ from dagster._utils.hosted_user_process import recon_job_from_origin
 from dagster_shared.error import SerializableErrorInfo
 
 from pipeline_assets.errors import TimedOut
-from pipeline_assets.policy.guard import failures_of, report_attempt
+from pipeline_assets.policy.reports import failures_of, report_attempt
 from pipeline_assets.policy.watching import RUN
 from pipeline_assets.recovery.resume import resume
 

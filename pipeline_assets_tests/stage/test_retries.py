@@ -11,7 +11,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 import pytest
-from deltalake import DeltaTable, Field, Schema
+from deltalake import DeltaTable, Field, Schema, write_deltalake
 
 from pipeline_assets import DeltaCheckpointIOManager, stage
 from pipeline_assets.delta.type_errors import NullNotAllowed
@@ -291,3 +291,33 @@ def test_a_null_where_none_may_be_is_bad_data_and_not_tried_again(instance: dg.D
 
     assert NullNotAllowed.__name__ in failure(run(instance, tmp_path, [numbers], ok=False))
     assert calls == [1]
+
+
+@pytest.mark.parametrize("compacts", [True, False])
+def test_a_file_that_maintenance_takes_while_it_is_read_is_read_again_from_where_it_went(
+    compacts: bool, instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    table = tmp_path / "public" / "source"
+    for number in (1, 2):
+        write_deltalake(table, pl.DataFrame({"n": [number]}), mode="append")
+    calls = []
+
+    @stage(max_retries=1)
+    def copied(source: pl.LazyFrame) -> pl.LazyFrame:
+        calls.append(1)
+        if len(calls) == 1 and compacts:
+            delta = DeltaTable(table)
+            delta.optimize.compact()
+            delta.vacuum(0, enforce_retention_duration=False, dry_run=False)
+        elif len(calls) == 1:
+            next(table.glob("*.parquet")).unlink()
+        return source
+
+    result = run(instance, tmp_path, [dg.AssetSpec("source"), copied], ok=compacts)
+    (said,) = log(instance, result)
+    if compacts:
+        assert rows(tmp_path, "copied") == [(1,), (2,)]
+        assert said["stage/error_class"] == "UnderMaintenance"
+        assert "of source took a file that was being read" in said["said"]
+    else:
+        assert "it is not tried again: permanent" in said["said"]

@@ -4,7 +4,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import dagster as dg
@@ -14,10 +14,11 @@ from deltalake import DeltaTable
 
 from pipeline_assets.processes import is_alive
 from pipeline_assets.settings import ROOT
-from pipeline_assets_tests.recovery.children import Done, end, pipeline_assets, start
+from pipeline_assets_tests.recovery.children import Done, end, materialize, pipeline_assets, start
 from pipeline_assets_tests.stage import slow
 
 SLOW = "pipeline_assets_tests.stage.slow"
+JOB = ["-m", "dagster", "job", "execute", "-m", SLOW, "-j", "slow_job"]
 WITHIN, ROOM = 2.0, 1.5
 """Seconds after its time-out in which a stage ends, and what a busy machine may add to what is seen of that."""
 
@@ -37,11 +38,13 @@ def tables(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 class Child:
-    """`dagster job execute` in a process of its own; always ended."""
+    """`dagster job execute`, or another command of Dagster's, in a process of its own."""
 
-    def __init__(self, how: str | None, *, processes: bool = False, **variables: str) -> None:
+    def __init__(
+        self, how: str | None, *, processes: bool = False, command: Sequence[str] = JOB, **variables: str
+    ) -> None:
         more = {**({slow.HOW: how} if how else {}), **({slow.PROCESSES: "1"} if processes else {}), **variables}
-        self.process = start(["-m", "dagster", "job", "execute", "-m", SLOW, "-j", "slow_job"], more)
+        self.process = start(command, more)
 
     def began(self) -> dict[str, float]:
         """What the slow stage said when it began."""
@@ -116,7 +119,7 @@ def test_a_stage_ends_when_its_time_is_up_and_its_run_fails_and_says_why(
 
 
 def test_a_run_whose_stage_may_be_tried_again_goes_on_by_itself(tables: Path, instance: dg.DagsterInstance) -> None:
-    child = Child("polars", **{slow.AGAIN: "1", slow.RETRIES: "1"})
+    child = Child("polars", command=materialize(SLOW), **{slow.AGAIN: "1", slow.RETRIES: "1"})
     assert "attempt 2 of 2" not in child.ended().stdout
     first, second = finished(instance, 2)
     assert (first.status, second.status) == (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.SUCCESS)
@@ -137,6 +140,18 @@ def test_with_a_process_a_step_the_run_lives_on_and_the_step_is_tried_again_only
     assert len([entry for entry in starts if entry.step_key == "slow__second"]) == 1
     if not again:
         assert "slow/second failed, it is not tried again: permanent, timed out after 2 s" in failures(instance, run)
+
+
+def test_a_step_whose_process_was_killed_is_tried_again_and_the_log_says_so(
+    tables: Path, instance: dg.DagsterInstance
+) -> None:
+    child = Child("python", processes=True, **{slow.SECONDS: "200", slow.RETRIES: "1"})
+    os.kill(int(child.began()["pid"]), signal.SIGKILL)
+    child.ended()
+    (run,) = finished(instance, 1)
+    assert run.status is dg.DagsterRunStatus.SUCCESS
+    assert "slow/second: attempt 2 of 2: transient, the process of the one before is gone" in log_of(instance, run)
+    assert (tables / "third").exists()
 
 
 def failures(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
