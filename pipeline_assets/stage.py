@@ -15,7 +15,7 @@ from pipeline_assets.policy.clock import TimeIsUp
 from pipeline_assets.policy.code_versions import code_version_of
 from pipeline_assets.policy.failures import Rule
 from pipeline_assets.policy.guard import guarded
-from pipeline_assets.policy.policies import POLICY, Policy
+from pipeline_assets.policy.policies import POLICY, Policy, policy_of
 from pipeline_assets.policy.running import running_of
 from pipeline_assets.policy.standing import placeholders, standing
 from pipeline_assets.policy.watching import GRACE_SECONDS
@@ -39,7 +39,7 @@ def stage(
     transient: Sequence[Rule] | Rule = ...,
     permanent: Sequence[Rule] | Rule = ...,
     skip_if_unchanged: bool = ...,
-    fingerprint: Callable[[], Any] | None = ...,
+    fingerprint: Callable[..., Any] | None = ...,
     code_version: str | None = ...,
     **asset: Any,
 ) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]: ...
@@ -57,7 +57,7 @@ def stage(
     transient: Sequence[Rule] | Rule = (),
     permanent: Sequence[Rule] | Rule = (),
     skip_if_unchanged: bool = False,
-    fingerprint: Callable[[], Any] | None = None,
+    fingerprint: Callable[..., Any] | None = None,
     code_version: str | None = None,
     **asset: Any,
 ) -> dg.AssetsDefinition | Callable[[Callable[..., Any]], dg.AssetsDefinition]:
@@ -70,7 +70,8 @@ def stage(
     again.
     transient, permanent: exception types, or functions of an exception, on top of the default table (docs/guide.md).
     skip_if_unchanged: nothing is computed where the inputs' pinned versions, the code version, the configuration and the
-    fingerprint are those of the newest good checkpoint. fingerprint: of what else the stage reads (`files_fingerprint`).
+    fingerprint are those of the newest good checkpoint. fingerprint: of what else the stage reads (`files_fingerprint`); a
+    function without parameters, or of a partition key.
     code_version: by default a hash of the function's module and of the project's modules that it imports.
 
     Raises ConfigurationError for what does not go together.
@@ -142,32 +143,33 @@ def _defined(function: Callable[..., Any], policy: Policy, asset: dict[str, Any]
     return dg.multi_asset(retry_policy=policy.stock(), code_version=policy.code_version, **asset)(function)
 
 
-def _step_context() -> Any:
-    """That of the step which is executed here; None where the function is called by hand."""
+def _step_context(policy: Policy) -> Any:
+    """That of the step which executes the stage; None where the function is called by hand, also from another stage."""
     try:
-        return dg.AssetExecutionContext.get().get_step_execution_context()
+        step_context = dg.AssetExecutionContext.get().get_step_execution_context()
     except DagsterInvariantViolationError:
         return None
+    return step_context if policy_of(step_context) is policy else None
 
 
 def _wrapped(function: Callable[..., Any], policy: Policy) -> Callable[..., Any]:
     """The function with what a stage does around it, of the same kind: Dagster asks for that."""
     if inspect.isasyncgenfunction(function):
-        around: Callable[..., Any] = _async_generator(function)
+        around: Callable[..., Any] = _async_generator(function, policy)
     elif inspect.iscoroutinefunction(function):
-        around = _coroutine(function)
+        around = _coroutine(function, policy)
     elif inspect.isgeneratorfunction(function):
-        around = _generator(function)
+        around = _generator(function, policy)
     else:
-        around = _plain(function)
+        around = _plain(function, policy)
     setattr(around, POLICY, policy)
     return around
 
 
-def _plain(function: Callable[..., Any]) -> Callable[..., Any]:
+def _plain(function: Callable[..., Any], policy: Policy) -> Callable[..., Any]:
     @functools.wraps(function)
     def run(*args: Any, **kwargs: Any) -> Any:
-        step_context = _step_context()
+        step_context = _step_context(policy)
         if step_context is None:
             return function(*args, **kwargs)
         with guarded(step_context):
@@ -177,10 +179,10 @@ def _plain(function: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
-def _generator(function: Callable[..., Any]) -> Callable[..., Any]:
+def _generator(function: Callable[..., Any], policy: Policy) -> Callable[..., Any]:
     @functools.wraps(function)
     def run(*args: Any, **kwargs: Any) -> Iterator[Any]:
-        step_context = _step_context()
+        step_context = _step_context(policy)
         if step_context is None:
             yield from function(*args, **kwargs)
             return
@@ -201,10 +203,10 @@ def _generator(function: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
-def _coroutine(function: Callable[..., Any]) -> Callable[..., Any]:
+def _coroutine(function: Callable[..., Any], policy: Policy) -> Callable[..., Any]:
     @functools.wraps(function)
     async def run(*args: Any, **kwargs: Any) -> Any:
-        step_context = _step_context()
+        step_context = _step_context(policy)
         if step_context is None:
             return await function(*args, **kwargs)
         with guarded(step_context):
@@ -216,10 +218,10 @@ def _coroutine(function: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
-def _async_generator(function: Callable[..., Any]) -> Callable[..., Any]:
+def _async_generator(function: Callable[..., Any], policy: Policy) -> Callable[..., Any]:
     @functools.wraps(function)
     async def run(*args: Any, **kwargs: Any) -> AsyncIterator[Any]:
-        step_context = _step_context()
+        step_context = _step_context(policy)
         if step_context is None:
             async for value in function(*args, **kwargs):
                 yield value

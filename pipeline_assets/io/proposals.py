@@ -21,6 +21,8 @@ from pipeline_assets.io.steps import Step
 
 READS = "reads"
 """In a merge's notes: for each input the partitions that were read."""
+MADE_BY = "stage"
+"""In a stage's notes: code version, configuration and fingerprint that it was made with."""
 FOREIGN_REPLACED, FOREIGN_UNDER = "replaced_foreign_version", "on_top_of_foreign_version"
 FOREIGN_IGNORED = "ignored_foreign_changes"
 
@@ -135,7 +137,7 @@ def _rows(files: Sequence[DataFile]) -> int:
 
 
 def _notes(step: Step, output: Output, key: str, table: Table | None, one: Partition | None) -> dict[str, Any]:
-    notes: dict[str, Any] = dict(step.notes)
+    notes: dict[str, Any] = {MADE_BY: dict(step.made_by(key))} if step.made_by is not None else {}
     ignored = {name: dict(read.ignored) for name, read in step.reads.items() if read.ignored}
     if ignored:
         notes[FOREIGN_IGNORED] = ignored

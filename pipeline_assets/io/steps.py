@@ -1,7 +1,7 @@
 """What one attempt of a step knows: who it is, what it read, what its outputs have committed already."""
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -52,8 +52,9 @@ class Step:
 
     instance: None where there is no run (a value loaded by hand). told: for each input the pins from which the attempt is
     to compute, at least: what the outputs that are committed were made from, and what earlier attempts were told. settled:
-    outputs (by name) that need not be computed, and what stands; tables: theirs. notes: what the checkpoints say beside.
-    still_wanted: raises where this process knows that the attempt may commit no more.
+    outputs (by name) that need not be computed, and what stands; tables: theirs. made_by: for a partition's key the code
+    version, configuration and fingerprint that its checkpoint notes. still_wanted: raises where this process knows that
+    the attempt may commit no more.
     """
 
     attempt: Attempt
@@ -63,7 +64,7 @@ class Step:
     begun: bool = False
     settled: dict[str, dict[str, Outcome]] = field(default_factory=dict)
     tables: dict[str, Table] = field(default_factory=dict)
-    notes: dict[str, Any] = field(default_factory=dict)
+    made_by: Callable[[str], Mapping[str, Any]] | None = None
     still_wanted: Callable[[], None] = lambda: None
 
     @property

@@ -1,7 +1,6 @@
 """Whether what an attempt would compute is there already, so that nothing is computed."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from pipeline_assets import checkpoints
 from pipeline_assets.chains import chain_of
@@ -12,14 +11,13 @@ from pipeline_assets.delta.table import Live, Table
 from pipeline_assets.io.facts import committed_by_chain
 from pipeline_assets.io.outputs import Output
 from pipeline_assets.io.partitions import partitions_among
+from pipeline_assets.io.proposals import MADE_BY
 from pipeline_assets.io.reading import memory_of, read_what_is_undone
 from pipeline_assets.io.step_outputs import Written
 from pipeline_assets.io.steps import Outcome, Read, Step
 
 FORCE_TAG = "pipeline_assets/force"
 """A run with this tag computes what is unchanged as well."""
-MADE_BY = "stage"
-"""In a checkpoint's notes: code version, configuration and fingerprint that it was made with."""
 
 
 def committed(step: Step, written: Written, table: Table) -> dict[str, Outcome] | None:
@@ -38,22 +36,20 @@ def committed(step: Step, written: Written, table: Table) -> dict[str, Outcome] 
     return outcomes
 
 
-def unchanged(
-    step: Step, written: Written, table: Table, made_by: Mapping[str, Any], *, checked: bool
-) -> dict[str, Outcome] | None:
+def unchanged(step: Step, written: Written, table: Table, *, checked: bool) -> dict[str, Outcome] | None:
     """The live checkpoints of an output, where each was made from what this attempt reads, and in the same way.
 
     checked: whether asset checks have a word in what is good.
     """
     output = written.output
-    if table.base is not None:
+    if table.base is not None or step.made_by is None:
         return None
     undone = table.undone()
     partitions = partitions_among(output.wanted(written.keys), table.schema, output.name)
     outcomes = {}
     for one in partitions:
         live = table.live(output.name, one.key, memory_of(step, output, table))
-        if live is None or live.part is None or live.part.notes.get(MADE_BY) != dict(made_by):
+        if live is None or live.part is None or live.part.notes.get(MADE_BY) != dict(step.made_by(one.key)):
             return None
         if live.part.name(output.name, one.key) in undone or _is_restored(table, live):
             return None

@@ -24,7 +24,8 @@ defined: set[str] = set()
 class Policy:
     """How often and when a stage is tried again, how long an attempt may take, and when none is needed.
 
-    Intervals and timeout in seconds. fingerprint: says what else the stage reads, beside its pinned inputs.
+    Intervals and timeout in seconds. fingerprint: says what else the stage reads, beside its pinned inputs;
+    with a parameter, what it reads for a partition.
     """
 
     max_retries: int = 0
@@ -35,7 +36,7 @@ class Policy:
     transient: tuple[Rule, ...] = ()
     permanent: tuple[Rule, ...] = ()
     skip_if_unchanged: bool = False
-    fingerprint: Callable[[], Any] | None = None
+    fingerprint: Callable[..., Any] | None = None
     code_version: str = ""
 
     def refuse_impossible(self, name: str) -> None:

@@ -1,7 +1,9 @@
 """How an attempt of a stage begins: what is there already is not computed again."""
 
+import functools
+import inspect
 import json
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from hashlib import blake2b
 from typing import Any
 
@@ -12,7 +14,7 @@ import pyarrow as pa
 from pipeline_assets.delta.handles import keep, newest
 from pipeline_assets.io.step_outputs import Written, begun, written_by
 from pipeline_assets.io.steps import Outcome, Step
-from pipeline_assets.io.unchanged import FORCE_TAG, MADE_BY, committed, unchanged
+from pipeline_assets.io.unchanged import FORCE_TAG, committed, unchanged
 from pipeline_assets.policy.policies import Policy, policy_of
 
 Settled = Mapping[str, dict[str, Outcome]]
@@ -36,12 +38,12 @@ def standing(step_context: Any) -> Settled | None:
     outputs = written_by(step_context)
     if policy is None or not outputs or len(outputs) < len(_tables(step_context)):
         return None
-    made_by = _made_by(step_context, policy) if policy.skip_if_unchanged else None
-    if made_by is not None:
-        step.notes[MADE_BY] = made_by
+    if policy.skip_if_unchanged:
+        step.made_by = _made_by(step_context, policy)
+    may_skip = policy.skip_if_unchanged and _may_skip(step_context, step, policy)
     found = {}
     for one in outputs:
-        stands = _stands(step, one, made_by if _may_skip(step_context, step, policy) else None, step_context)
+        stands = _stands(step, one, step_context, may_skip=may_skip)
         if stands is None:
             return None
         found[one.output.name] = stands
@@ -56,17 +58,15 @@ def placeholders(step_context: Any, settled: Settled) -> Generator[dg.Output[Any
             yield dg.Output(_EMPTY[_type_of(step_context, one)](), output_name=one.output_name)
 
 
-def _stands(
-    step: Step, one: Written, made_by: Mapping[str, Any] | None, step_context: Any
-) -> dict[str, Outcome] | None:
+def _stands(step: Step, one: Written, step_context: Any, *, may_skip: bool) -> dict[str, Outcome] | None:
     if not one.keys or _type_of(step_context, one) not in _EMPTY:
         return None
     table = newest(one.output.location)
     if table is None:
         return None
     found = committed(step, one, table)
-    if found is None and made_by is not None:
-        found = unchanged(step, one, table, made_by, checked=_has_checks(step_context, one))
+    if found is None and may_skip:
+        found = unchanged(step, one, table, checked=_has_checks(step_context, one))
     if found is None:
         keep(table)
     else:
@@ -82,8 +82,8 @@ def _may_skip(step_context: Any, step: Step, policy: Policy) -> bool:
     return policy.fingerprint is not None or (bool(step.reads) and len(step.reads) == len(read))
 
 
-def _made_by(step_context: Any, policy: Policy) -> dict[str, str]:
-    """Code version, configuration of the op and of its resources, and fingerprint: each as short text."""
+def _made_by(step_context: Any, policy: Policy) -> Callable[[str], Mapping[str, str]]:
+    """For a partition's key: code version, configuration of the op and of its resources, and fingerprint, as short text."""
     resolved = step_context.resolved_run_config
     node = resolved.ops.get(str(step_context.node_handle))
     resources = {
@@ -92,11 +92,21 @@ def _made_by(step_context: Any, policy: Policy) -> dict[str, str]:
         if key in resolved.resources
     }
     config = {"op": node.config if node else None, "resources": resources}
-    return {
-        "code": policy.code_version,
-        "config": _short(config),
-        **({"fingerprint": _short(policy.fingerprint())} if policy.fingerprint is not None else {}),
-    }
+    shared = {"code": policy.code_version, "config": _short(config)}
+
+    @functools.cache
+    def made_by(key: str) -> Mapping[str, str]:
+        if policy.fingerprint is None:
+            return shared
+        return {**shared, "fingerprint": _short(_fingerprint(policy.fingerprint, key))}
+
+    return made_by
+
+
+def _fingerprint(function: Callable[..., Any], key: str) -> Any:
+    """What the function says; one that takes a parameter is asked for the partition."""
+    takes = [one for one in inspect.signature(function).parameters.values() if one.default is one.empty]
+    return function(key) if takes else function()
 
 
 def _io_managers(step_context: Any) -> set[str]:

@@ -26,10 +26,11 @@ def watch(pid: int, signals: int) -> dict[str, Any] | None:
     """Wait; the attempt at which the process has to be ended, with `why`. None when the parent has gone by itself."""
     armed: dict[int, dict[str, Any]] = {}
     unread = b""
+    gone = [os.pidfd_open(pid)] if hasattr(os, "pidfd_open") else []  # stdin is open while a fork of the parent lives
     while os.getppid() == pid:
         ends = [one["kill_at"] for one in armed.values() if one["kill_at"] is not None]
         wait = max(min(ends) - time.monotonic(), 0.0) if ends else None
-        ready, _, _ = select.select([0, signals], [], [], wait)
+        ready, _, _ = select.select([0, signals, *gone], [], [], wait)
         if signals in ready and STOPS & set(os.read(signals, 4096)):
             for one in armed.values():
                 stop_at = time.monotonic() + one["grace"]

@@ -39,6 +39,21 @@ def test_a_stage_called_by_hand_is_its_function() -> None:
     assert doubled(ONE).rows() == [(2,)]
 
 
+def test_a_stage_called_by_hand_in_another_is_its_function_there(instance: dg.DagsterInstance, tmp_path: Path) -> None:
+    @stage(skip_if_unchanged=True, fingerprint=lambda: 1)
+    def inner() -> pl.DataFrame:
+        return ONE
+
+    @stage(skip_if_unchanged=True, fingerprint=lambda: 1)
+    def outer() -> pl.DataFrame:
+        made: pl.DataFrame = inner() * 3
+        return made
+
+    for _ in range(2):
+        run(instance, tmp_path, [outer])
+    assert rows(tmp_path, "outer") == [(3,)]
+
+
 def test_a_generator_with_several_outputs_is_a_stage(instance: dg.DagsterInstance, tmp_path: Path) -> None:
     @stage(outs={"left": dg.AssetOut(), "right": dg.AssetOut()})
     def both() -> Iterator[dg.Output[pl.DataFrame]]:

@@ -272,6 +272,30 @@ def test_other_partitions_of_an_input_are_no_change(tmp_path: Path, instance: dg
     assert made.computed == ["after"]
 
 
+def test_a_fingerprint_may_be_that_of_a_partition(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    computed: list[str] = []
+    of_day = {"a": 1, "b": 1}
+
+    @stage(
+        partitions_def=DAYS,
+        metadata={"partition_expr": "day"},
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        skip_if_unchanged=True,
+        fingerprint=lambda day: of_day[day],
+    )
+    def daily(context: dg.AssetExecutionContext) -> pl.DataFrame:
+        computed.extend(context.partition_keys)
+        return pl.DataFrame({"day": context.partition_keys})
+
+    window = {"dagster/asset_partition_range_start": "a", "dagster/asset_partition_range_end": "b"}
+    resources = {"io_manager": DeltaCheckpointIOManager(root_uri=str(tmp_path / "tables"))}
+    dg.materialize([daily], instance=instance, resources=resources, tags=window)
+    of_day["b"] = 2
+    for key in ("a", "b"):
+        dg.materialize([daily], instance=instance, resources=resources, partition_key=key)
+    assert computed == ["a", "b", "b"]
+
+
 def test_each_partition_of_a_range_that_is_skipped_has_its_own_event(
     tmp_path: Path, instance: dg.DagsterInstance
 ) -> None:
