@@ -285,7 +285,7 @@ def test_a_fingerprint_may_be_that_of_a_partition(tmp_path: Path, instance: dg.D
     )
     def daily(context: dg.AssetExecutionContext) -> pl.DataFrame:
         computed.extend(context.partition_keys)
-        return pl.DataFrame({"day": context.partition_keys})
+        return pl.DataFrame({"day": context.partition_keys, "n": 1})
 
     window = {"dagster/asset_partition_range_start": "a", "dagster/asset_partition_range_end": "b"}
     resources = {"io_manager": DeltaCheckpointIOManager(root_uri=str(tmp_path / "tables"))}
