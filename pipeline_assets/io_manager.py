@@ -161,12 +161,12 @@ class CheckpointIOManager(dg.IOManager):
         keys = partition_keys(context)
         own = _writes_itself(context, output, keys)
         if not keys or (own and open_table(output.location) is None):
-            return {} if by_partition else from_lazy(declared_empty(output), wants)
+            return _nothing(output, wants, by_partition=by_partition)
         found = read(step, output, keys, _source_run(context))
         absent = missing(found)
         present = [key for key in keys if key not in set(absent)]
         if not present and own:
-            return {} if by_partition else from_lazy(declared_empty(output), wants)
+            return _nothing(output, wants, by_partition=by_partition)
         if not present:
             raise NotMaterialized(output=output.name, partitions=keys, table=output.location.uri)
         if absent:
@@ -207,6 +207,10 @@ class CheckpointIOManager(dg.IOManager):
         if policy_of(_step_context(context)) is not None:
             keep_data_version(context, writer)
         handles.keep(writer.table)
+
+
+def _nothing(output: Output, wants: Any, *, by_partition: bool) -> Any:
+    return {} if by_partition else from_lazy(declared_empty(output), wants)
 
 
 def load_type(context: InputContext, default: type) -> tuple[Any, bool]:

@@ -132,12 +132,12 @@ def _all_keys(instance: DagsterInstance, output: Output) -> Sequence[str]:
 def _output(instance: DagsterInstance, repository: RepositoryDefinition, table: str) -> Output:
     job = repository.get_implicit_global_asset_job_def()
     known: dict[str, Output] = {}
-    with settings_by_resource(instance, job, {}) as settings:
-        for key in job.asset_layer.executable_asset_keys:
-            node = job.asset_layer.get(key)
-            io = settings.get(node.io_manager_key or "io_manager")
-            if io is not None:
-                known[key.to_user_string()] = of_asset(key, node.metadata, node.partitions_def, io)
+    settings = settings_by_resource(instance, job, {})
+    for key in job.asset_layer.executable_asset_keys:
+        node = job.asset_layer.get(key)
+        io = settings.get(node.io_manager_key or "io_manager")
+        if io is not None:
+            known[key.to_user_string()] = of_asset(key, node.metadata, node.partitions_def, io)
     return _named(known, table)
 
 

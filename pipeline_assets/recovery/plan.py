@@ -1,7 +1,6 @@
 """What is left of a run chain: the steps that it planned, what became of each, and what a resume would run."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -88,19 +87,19 @@ def plan_of(instance: DagsterInstance, run: DagsterRun, job: JobDefinition, *, r
     execution = create_execution_plan(job, run.run_config, tags=run.tags)
     retry, known = _by_the_log(instance, run)
     states = []
-    with settings_by_resource(instance, job, run.run_config) as settings:
-        for key in _planned(instance, chain, execution):
-            found = [committed_by(chain, one) for one in written_by(instance, execution, key, run, job, settings)]
-            adopted = [one for one in found if one is not None and one.live]
-            versions = {one.written.output.name: max(live.version for live in one.live.values()) for one in adopted}
-            for one in _resolved(key, retry):
-                state = FINISHED if one in done else LEFT
-                if state == LEFT and _only_tables(execution, key, len(found)) and all(o and o.complete for o in found):
-                    state = COMMITTED
-                if record and state != FINISHED:
-                    for output in adopted:
-                        hear(instance, output.written.output, output.table, output.live)
-                states.append(StepState(one, _name_of(execution, key) or one, state, versions))
+    settings = settings_by_resource(instance, job, run.run_config)
+    for key in _planned(instance, chain, execution):
+        found = [committed_by(chain, one) for one in written_by(instance, execution, key, run, job, settings)]
+        adopted = [one for one in found if one is not None and one.live]
+        versions = {one.written.output.name: max(live.version for live in one.live.values()) for one in adopted}
+        for one in _resolved(key, retry):
+            state = FINISHED if one in done else LEFT
+            if state == LEFT and _only_tables(execution, key, len(found)) and all(o and o.complete for o in found):
+                state = COMMITTED
+            if record and state != FINISHED:
+                for output in adopted:
+                    hear(instance, output.written.output, output.table, output.live)
+            states.append(StepState(one, _name_of(execution, key) or one, state, versions))
     return Plan(run, chain, states, known)
 
 
@@ -190,10 +189,9 @@ def keys_of(instance: DagsterInstance, run: DagsterRun, definition: dg.Partition
     return [run.tags[PARTITION_NAME_TAG]] if PARTITION_NAME_TAG in run.tags else []
 
 
-@contextmanager
 def settings_by_resource(
     instance: DagsterInstance, job: JobDefinition, run_config: Mapping[str, Any]
-) -> Iterator[dict[str, Settings]]:
+) -> dict[str, Settings]:
     """The configuration of each of our IO managers that can be made, by its resource key. No other resource is."""
     wanted = {
         key: resource
@@ -202,17 +200,16 @@ def settings_by_resource(
     }
     config = run_config.get("resources") or {}
     found: dict[str, Settings] = {}
-    with ExitStack() as stack:
-        for key, resource in wanted.items():
-            own = {key: config[key]} if key in config else {}
-            try:
-                built = stack.enter_context(dg.build_resources({key: resource}, instance, own))
-            except DagsterInvalidConfigError:  # configured at launch, and here is no run that says how
-                continue
-            manager = getattr(built, key)
-            if isinstance(manager, CheckpointIOManager):
-                found[key] = manager.settings
-        yield found
+    for key, resource in wanted.items():
+        own = {key: config[key]} if key in config else {}
+        try:
+            with dg.build_resources({key: resource}, instance, own) as built:
+                manager = getattr(built, key)
+        except DagsterInvalidConfigError:  # configured at launch, and here is no run that says how
+            continue
+        if isinstance(manager, CheckpointIOManager):
+            found[key] = manager.settings
+    return found
 
 
 def selected(instance: DagsterInstance, run: DagsterRun, job_name: str) -> frozenset[AssetKey] | None:
