@@ -13,7 +13,7 @@ from pydantic import Field
 from typing_extensions import override
 
 from pipeline_assets.delta.files import ParquetOptions
-from pipeline_assets.delta.location import Location
+from pipeline_assets.delta.location import RETRIES, RETRY_TIMEOUT, Location
 from pipeline_assets.delta.probe import refuse_without_conditional_put
 from pipeline_assets.delta.table import open_table
 from pipeline_assets.delta.values import from_lazy, to_lazy
@@ -89,6 +89,16 @@ class DeltaCheckpointIOManager(dg.ConfigurableIOManagerFactory["CheckpointIOMana
         default=300.0,
         description="Seconds for which a commit is tried, and a rollback at work is waited for.",
     )
+    storage_retries: int | None = Field(
+        default=None,
+        ge=0,
+        description="How often an object store's client repeats a request by itself; by default as the client likes.",
+    )
+    storage_retry_timeout: float = Field(
+        default=30.0,
+        ge=0,
+        description="Seconds after which an object store's client repeats a request no more.",
+    )
 
     @staticmethod
     def default_load_type() -> type:
@@ -118,6 +128,10 @@ class DeltaCheckpointIOManager(dg.ConfigurableIOManagerFactory["CheckpointIOMana
         if self.client_options is not None:
             options |= _spelled(self.client_options)
         options.pop("provider", None)
+        if not isinstance(self.storage_options, LocalConfig):
+            options[RETRY_TIMEOUT] = f"{self.storage_retry_timeout:g}s"
+            if self.storage_retries is not None:
+                options[RETRIES] = str(self.storage_retries)
         return Settings(
             root=Location.of(self.root_uri, options),
             schema=self.schema_,
@@ -137,8 +151,14 @@ _configured: dict[tuple[type, str], Any] = {}
 
 def _spelled(config: dg.Config) -> dict[str, str]:
     """A storage configuration as delta-rs and polars take it: text, booleans in small letters, nothing that is unset."""
-    set_ = {name: value for name, value in config.model_dump().items() if value is not None}
-    return {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in set_.items()}
+    return {name: _text(name, value) for name, value in config.model_dump().items() if value is not None}
+
+
+def _text(name: str, value: Any) -> str:
+    """An option's value; dagster-deltalake has seconds as numbers, which all clients want with their unit."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value}s" if isinstance(value, int) and name.endswith(("_timeout", "_interval")) else str(value)
 
 
 class CheckpointIOManager(dg.IOManager):
