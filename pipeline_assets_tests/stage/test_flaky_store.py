@@ -25,6 +25,12 @@ def proxy(s3: S3) -> Iterator[Flaky]:
         yield opened
 
 
+def refuse_anything_wrong(instance: dg.DagsterInstance, result: dg.ExecuteInProcessResult, s3: S3) -> None:
+    assert result.success, failure(result)
+    unsteady.refuse_wrong_tables(instance, s3)
+    unsteady.refuse_untold_failures(instance, result.run_id, unsteady.MAX_RETRIES)
+
+
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_a_run_on_a_flaky_store_ends_right_and_within_its_attempts(
     seed: int, s3: S3, instance: dg.DagsterInstance
@@ -33,8 +39,7 @@ def test_a_run_on_a_flaky_store_ends_right_and_within_its_attempts(
         proxy.misbehave(rate=0.1)
         result = unsteady.run(instance, proxy.s3)
         assert sum(proxy.met.values()) > 5
-    assert result.success, failure(result)
-    unsteady.refuse_anything_wrong(instance, result.run_id, s3, unsteady.MAX_RETRIES)
+    refuse_anything_wrong(instance, result, s3)
 
 
 @pytest.mark.parametrize("fault", [Fault.SLOW_DOWN, Fault.INTERNAL, Fault.DROPPED_BEFORE, Fault.ANSWER_CUT])
@@ -60,7 +65,7 @@ def test_a_first_attempt_that_is_refused_is_followed_by_another(
     (told,) = unsteady.failures(instance, result.run_id)["unsteady__squares"]
     assert told["said"] == "unsteady/squares: attempt 2 of 9 in 0 s: transient, S3 503 SlowDown"
     assert told["stage/error_class"] == "Throttled"
-    unsteady.refuse_anything_wrong(instance, result.run_id, s3, unsteady.MAX_RETRIES)
+    refuse_anything_wrong(instance, result, s3)
 
 
 @pytest.mark.parametrize("fault", [Fault.DROPPED_AFTER, Fault.ANSWER_CUT])
@@ -87,8 +92,7 @@ def test_nor_is_one_that_nobody_could_ask_about_until_the_next_attempt(
     proxy.misbehave(Fault.SLOW_DOWN, methods=["GET", "HEAD"], keys=COMMITS, times=2)
     proxy.misbehave(Fault.DROPPED_AFTER, methods=["PUT"], keys=COMMITS, times=2)
     result = unsteady.run(instance, proxy.s3)
-    assert result.success, failure(result)
-    unsteady.refuse_anything_wrong(instance, result.run_id, s3, unsteady.MAX_RETRIES)
+    refuse_anything_wrong(instance, result, s3)
 
 
 def test_a_data_file_that_arrived_in_half_is_no_part_of_the_table(
@@ -99,7 +103,7 @@ def test_a_data_file_that_arrived_in_half_is_no_part_of_the_table(
     assert result.success, failure(result)
     assert proxy.met[Fault.REQUEST_CUT] == 20
     assert unsteady.attempts(instance, result.run_id)["unsteady__squares"] > 1
-    unsteady.refuse_anything_wrong(instance, result.run_id, s3, unsteady.MAX_RETRIES)
+    refuse_anything_wrong(instance, result, s3)
 
 
 def test_wrong_keys_are_not_tried_again(proxy: Flaky, instance: dg.DagsterInstance) -> None:

@@ -1,11 +1,9 @@
-"""A code location of the stages in `unsteady.py`, on the store that the environment names; the second has little time."""
+"""A code location of the stages in `unsteady.py`, on the store that the environment names, and with as little time."""
 
 import os
 
-import dagster as dg
-
 from pipeline_assets_tests.seaweed import S3
-from pipeline_assets_tests.stage.unsteady import manager, stages
+from pipeline_assets_tests.stage.unsteady import definitions, stages
 
 ENDPOINT, ACCESS_KEY, SECRET_KEY, PREFIX = "UNSTEADY_ENDPOINT", "UNSTEADY_KEY", "UNSTEADY_SECRET", "UNSTEADY_PREFIX"
 SECONDS = "UNSTEADY_SECONDS"
@@ -18,12 +16,4 @@ def variables(s3: S3, seconds: float) -> dict[str, str]:
 
 
 store = S3(*(os.environ.get(name, "") for name in (ENDPOINT, ACCESS_KEY, SECRET_KEY, PREFIX)))
-numbers, squares, sums = stages(max_retries=0, timeout=float(os.environ.get(SECONDS, "60")))
-first_job = dg.define_asset_job("first_job", selection="unsteady/numbers")
-rest_job = dg.define_asset_job("rest_job", selection=["unsteady/squares", "unsteady/sums"])
-defs = dg.Definitions(
-    assets=[numbers, squares, sums],
-    jobs=[first_job, rest_job],
-    resources={"io_manager": manager(store, storage_retries=None)},
-    executor=dg.in_process_executor,
-)
+defs = definitions(store, stages(max_retries=0, timeout=float(os.environ.get(SECONDS, "60"))))
