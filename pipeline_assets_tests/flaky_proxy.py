@@ -1,4 +1,4 @@
-"""The program of the proxy that `flaky.py` starts: a process of its own, since clients may hold Python's lock while they wait.
+"""The program of the proxy that `flaky.py` starts: in a process of its own, since clients may hold the GIL while they wait.
 
     python -m pipeline_assets_tests.flaky_proxy HOST PORT SEED
 

@@ -14,6 +14,7 @@ import pytest
 from pipeline_assets.processes import is_alive
 from pipeline_assets.recovery.resume import resume
 from pipeline_assets_tests.flaky import Fault, Flaky, flaky
+from pipeline_assets_tests.io_manager.running import failure
 from pipeline_assets_tests.recovery import evidence
 from pipeline_assets_tests.recovery.children import end, pipeline_assets, start
 from pipeline_assets_tests.seaweed import S3
@@ -23,6 +24,8 @@ from pipeline_assets_tests.stage.test_watched import ROOM, WITHIN, finished, log
 LOCATION = "pipeline_assets_tests.stage.unsteady_job"
 SECONDS = 2.0
 AT_ONCE = 3
+CLIENTS_SECONDS = 20.0
+"""More than a client that gives up after 2 s takes for all that it is asked; one that does not takes minutes."""
 
 
 @dataclass(frozen=True)
@@ -119,3 +122,23 @@ def test_a_stage_on_a_store_that_hangs_ends_when_its_time_is_up_and_is_finished_
     else:
         assert resume(case.instance, case.failed.run_id, unsteady.rest_job(case.proxy.s3)).success
     unsteady.refuse_wrong_tables(case.instance, case.server)
+
+
+@pytest.mark.parametrize("where", PLACES)
+def test_in_the_callers_process_it_ends_when_the_storages_client_gives_up(
+    where: str, s3: S3, instance: dg.DagsterInstance
+) -> None:
+    """Nothing ends native code there: it is the client's own time-out that returns to Python."""
+    place = PLACES[where]
+    assert unsteady.run(instance, s3, unsteady.stages()[:1]).success
+    with flaky(s3) as proxy:
+        proxy.misbehave(place.fault, methods=place.methods, keys=place.keys)
+        job = unsteady.rest_job(proxy.s3, unsteady.stages(timeout=1), timeout="2s", storage_retry_timeout=0)
+        began = time.monotonic()
+        result = job.execute_in_process(instance=instance, raise_on_error=False)
+        assert time.monotonic() - began < CLIENTS_SECONDS
+        assert proxy.met[place.fault] > 0
+        assert "unsteady/squares failed, it is not tried again: permanent, timed out after 1 s" in failure(result)
+        proxy.heal()
+        assert resume(instance, result.run_id, unsteady.rest_job(proxy.s3)).success
+    unsteady.refuse_wrong_tables(instance, s3)

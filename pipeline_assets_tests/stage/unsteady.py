@@ -36,10 +36,13 @@ def stages(max_retries: int = MAX_RETRIES, **policy: Any) -> list[dg.AssetsDefin
     return [numbers, squares, sums]
 
 
-def manager(s3: S3, **more: Any) -> DeltaCheckpointIOManager:
-    """The IO manager for a store; its client repeats a request once, so that stages hear of what goes wrong."""
+def manager(s3: S3, timeout: str = "5s", **more: Any) -> DeltaCheckpointIOManager:
+    """The IO manager for a store; its client repeats a request once, so that stages hear of what goes wrong.
+
+    timeout: the client's, for a request.
+    """
     how: dict[str, Any] = {"storage_retries": 1, **more}
-    client = ClientConfig(allow_http=True, timeout="5s")
+    client = ClientConfig(allow_http=True, timeout=timeout)
     return DeltaCheckpointIOManager(root_uri=s3.uri, storage_options=s3.config, client_options=client, **how)
 
 
@@ -55,17 +58,17 @@ def run(
     )
 
 
-def rest_job(s3: S3, assets: list[dg.AssetsDefinition] | None = None) -> dg.JobDefinition:
+def rest_job(s3: S3, assets: list[dg.AssetsDefinition] | None = None, **more: Any) -> dg.JobDefinition:
     """The job of the last two stages."""
-    return definitions(s3, stages() if assets is None else assets).resolve_job_def("rest_job")
+    return definitions(s3, stages() if assets is None else assets, **more).resolve_job_def("rest_job")
 
 
-def definitions(s3: S3, assets: list[dg.AssetsDefinition]) -> dg.Definitions:
-    """The stages and their job, on a store whose client repeats requests as it likes."""
+def definitions(s3: S3, assets: list[dg.AssetsDefinition], **more: Any) -> dg.Definitions:
+    """The stages and the job of the last two."""
     return dg.Definitions(
         assets=assets,
         jobs=[dg.define_asset_job("rest_job", selection=["unsteady/squares", "unsteady/sums"])],
-        resources={"io_manager": manager(s3, storage_retries=None)},
+        resources={"io_manager": manager(s3, **more)},
         executor=dg.in_process_executor,
     )
 

@@ -16,4 +16,5 @@ def variables(s3: S3, seconds: float) -> dict[str, str]:
 
 
 store = S3(*(os.environ.get(name, "") for name in (ENDPOINT, ACCESS_KEY, SECRET_KEY, PREFIX)))
-defs = definitions(store, stages(max_retries=0, timeout=float(os.environ.get(SECONDS, "60"))))
+slow_to_give_up = {"timeout": "60s", "storage_retries": None}
+defs = definitions(store, stages(max_retries=0, timeout=float(os.environ.get(SECONDS, "60"))), **slow_to_give_up)
