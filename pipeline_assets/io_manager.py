@@ -13,7 +13,7 @@ from pydantic import Field
 from typing_extensions import override
 
 from pipeline_assets.delta.files import ParquetOptions
-from pipeline_assets.delta.location import RETRIES, RETRY_TIMEOUT, Location
+from pipeline_assets.delta.location import READ_TIMEOUT, RETRIES, RETRY_TIMEOUT, Location
 from pipeline_assets.delta.probe import refuse_without_conditional_put
 from pipeline_assets.delta.table import open_table
 from pipeline_assets.delta.values import from_lazy, to_lazy
@@ -89,6 +89,11 @@ class DeltaCheckpointIOManager(dg.ConfigurableIOManagerFactory["CheckpointIOMana
         default=300.0,
         description="Seconds for which a commit is tried, and a rollback at work is waited for.",
     )
+    storage_read_timeout: float = Field(
+        default=120.0,
+        gt=0,
+        description="Seconds for which an object store may be silent in the middle of a data file.",
+    )
     storage_retries: int | None = Field(
         default=None,
         ge=0,
@@ -129,9 +134,7 @@ class DeltaCheckpointIOManager(dg.ConfigurableIOManagerFactory["CheckpointIOMana
             options |= _spelled(self.client_options)
         options.pop("provider", None)
         if not isinstance(self.storage_options, LocalConfig):
-            options[RETRY_TIMEOUT] = f"{self.storage_retry_timeout:g}s"
-            if self.storage_retries is not None:
-                options[RETRIES] = str(self.storage_retries)
+            options |= self._patience()
         return Settings(
             root=Location.of(self.root_uri, options),
             schema=self.schema_,
@@ -143,6 +146,14 @@ class DeltaCheckpointIOManager(dg.ConfigurableIOManagerFactory["CheckpointIOMana
             parquet=ParquetOptions.of(self.writer_properties or {}),
             commit_seconds=self.commit_timeout,
         )
+
+    def _patience(self) -> dict[str, str]:
+        """How long and how often an object store's clients try, before a stage hears of it (docs/decisions/0019)."""
+        patience = {
+            READ_TIMEOUT: f"{self.storage_read_timeout:g}s",
+            RETRY_TIMEOUT: f"{self.storage_retry_timeout:g}s",
+        }
+        return patience if self.storage_retries is None else {**patience, RETRIES: str(self.storage_retries)}
 
 
 _configured: dict[tuple[type, str], Any] = {}

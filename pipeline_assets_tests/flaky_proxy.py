@@ -26,7 +26,9 @@ HOST = "127.0.0.1"
 DELAY_SECONDS = 0.2
 RETRY_AFTER = 1
 CONNECT_SECONDS = 10.0
-_SLOW_DOWN = b"<?xml version='1.0'?><Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
+_SLOW_DOWN = (
+    b"<?xml version='1.0'?><Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
+)
 _INTERNAL = b"<?xml version='1.0'?><Error><Code>InternalError</Code><Message>We met an error.</Message></Error>"
 _ANSWERS = {
     "slow_down": ("503 Slow Down", _SLOW_DOWN, ""),

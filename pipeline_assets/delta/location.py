@@ -17,6 +17,8 @@ logger = logging.getLogger(__name__)
 
 RETRIES, RETRY_TIMEOUT = "max_retries", "retry_timeout"
 """delta-rs's storage options for how often, and how long (`30s`), a request is repeated; ours are always in seconds."""
+READ_TIMEOUT = "read_timeout"
+"""How long a store may be silent: for polars, which has no time-out of its own, and obstore; delta-rs ignores it."""
 SAFE_IN_PATHS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~/+@,'!()&$:;")
 
 

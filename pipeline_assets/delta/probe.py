@@ -30,11 +30,12 @@ CLIENT_OPTIONS = frozenset(
         "pool_idle_timeout",
         "pool_max_idle_per_host",
         "proxy_url",
+        "read_timeout",
         "timeout",
         "user_agent",
     }
 )
-"""Storage options that speak of the HTTP client (dagster-deltalake's `ClientConfig`), which obstore takes apart."""
+"""Storage options that speak of the HTTP client (dagster-deltalake's `ClientConfig`, and one), which obstore takes apart."""
 
 
 @functools.lru_cache(maxsize=64)

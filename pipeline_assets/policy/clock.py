@@ -113,6 +113,7 @@ def _wake(_signal: int, frame: FrameType | None) -> None:
     for clock in _running:
         if clock._thread is threading.main_thread() and clock.passed and not clock.rung:  # noqa: SLF001
             if module == "contextlib":  # on the way out of a guard, whose `except` would not see it any more
-                return clock.ring_later()
+                clock.ring_later()
+                return
             clock.rung = True
             raise TimeIsUp

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -124,16 +125,13 @@ def test_a_stage_on_a_store_that_hangs_ends_when_its_time_is_up_and_is_finished_
     unsteady.refuse_wrong_tables(case.instance, case.server)
 
 
-@pytest.mark.parametrize("where", PLACES)
-def test_in_the_callers_process_it_ends_when_the_storages_client_gives_up(
-    where: str, s3: S3, instance: dg.DagsterInstance
-) -> None:
-    """Nothing ends native code there: it is the client's own time-out that returns to Python."""
+def gives_up(where: str, s3: S3, instance: dg.DagsterInstance, **clients: Any) -> None:
+    """A stage in this process ends as timed out, soon after the storage's client gives up, and can be resumed."""
     place = PLACES[where]
     assert unsteady.run(instance, s3, unsteady.stages()[:1]).success
     with flaky(s3) as proxy:
         proxy.misbehave(place.fault, methods=place.methods, keys=place.keys)
-        job = unsteady.rest_job(proxy.s3, unsteady.stages(timeout=1), timeout="2s", storage_retry_timeout=0)
+        job = unsteady.rest_job(proxy.s3, unsteady.stages(timeout=1), storage_retry_timeout=0, **clients)
         began = time.monotonic()
         result = job.execute_in_process(instance=instance, raise_on_error=False)
         assert time.monotonic() - began < CLIENTS_SECONDS
@@ -142,3 +140,15 @@ def test_in_the_callers_process_it_ends_when_the_storages_client_gives_up(
         proxy.heal()
         assert resume(instance, result.run_id, unsteady.rest_job(proxy.s3)).success
     unsteady.refuse_wrong_tables(instance, s3)
+
+
+@pytest.mark.parametrize("where", PLACES)
+def test_in_the_callers_process_it_ends_when_the_storages_client_gives_up(
+    where: str, s3: S3, instance: dg.DagsterInstance
+) -> None:
+    """Nothing ends native code there: it is the client's own time-out that returns to Python."""
+    gives_up(where, s3, instance, timeout="2s")
+
+
+def test_polars_which_waits_for_ever_by_itself_gives_up_too(s3: S3, instance: dg.DagsterInstance) -> None:
+    gives_up("reading its rows", s3, instance, timeout=None, storage_read_timeout=2)
