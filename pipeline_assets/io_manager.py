@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from pipeline_assets.delta import handles
 from pipeline_assets.delta.files import ParquetOptions
-from pipeline_assets.delta.location import Location
+from pipeline_assets.delta.location import READ_TIMEOUT, RETRIES, RETRY_TIMEOUT, Location
 from pipeline_assets.delta.probe import refuse_without_conditional_put
 from pipeline_assets.delta.table import open_table
 from pipeline_assets.delta.values import from_lazy, to_lazy
@@ -90,6 +90,21 @@ class DeltaCheckpointIOManager(dg.ConfigurableIOManagerFactory["CheckpointIOMana
         default=300.0,
         description="Seconds for which a commit is tried, and a rollback at work is waited for.",
     )
+    storage_read_timeout: float = Field(
+        default=120.0,
+        gt=0,
+        description="Seconds for which an object store may be silent in the middle of a data file.",
+    )
+    storage_retries: int | None = Field(
+        default=None,
+        ge=0,
+        description="How often an object store's client repeats a request by itself; by default as the client likes.",
+    )
+    storage_retry_timeout: float = Field(
+        default=30.0,
+        ge=0,
+        description="Seconds after which an object store's client repeats a request no more.",
+    )
 
     @staticmethod
     def default_load_type() -> type:
@@ -119,6 +134,8 @@ class DeltaCheckpointIOManager(dg.ConfigurableIOManagerFactory["CheckpointIOMana
         if self.client_options is not None:
             options |= _spelled(self.client_options)
         options.pop("provider", None)
+        if not isinstance(self.storage_options, LocalConfig):
+            options |= self._patience()
         return Settings(
             root=Location.of(self.root_uri, options),
             schema=self.schema_,
@@ -131,6 +148,14 @@ class DeltaCheckpointIOManager(dg.ConfigurableIOManagerFactory["CheckpointIOMana
             commit_seconds=self.commit_timeout,
         )
 
+    def _patience(self) -> dict[str, str]:
+        """How long and how often an object store's clients try, before a stage hears of it (docs/decisions/0019)."""
+        patience = {
+            READ_TIMEOUT: f"{self.storage_read_timeout:g}s",
+            RETRY_TIMEOUT: f"{self.storage_retry_timeout:g}s",
+        }
+        return patience if self.storage_retries is None else {**patience, RETRIES: str(self.storage_retries)}
+
 
 _configured: dict[tuple[type, str], Any] = {}
 """The managers of this process by their class and what they were configured with."""
@@ -138,8 +163,14 @@ _configured: dict[tuple[type, str], Any] = {}
 
 def _spelled(config: dg.Config) -> dict[str, str]:
     """A storage configuration as delta-rs and polars take it: text, booleans in small letters, nothing that is unset."""
-    set_ = {name: value for name, value in config.model_dump().items() if value is not None}
-    return {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in set_.items()}
+    return {name: _text(name, value) for name, value in config.model_dump().items() if value is not None}
+
+
+def _text(name: str, value: Any) -> str:
+    """An option's value; dagster-deltalake has seconds as numbers, which all clients want with their unit."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value}s" if isinstance(value, int) and name.endswith(("_timeout", "_interval")) else str(value)
 
 
 class CheckpointIOManager(dg.IOManager):

@@ -96,7 +96,7 @@ class Sink:
                     compression_level=self.options.compression_level,
                     row_group_size=self.options.max_row_group_size,
                     data_page_size=self.options.data_page_size_limit,
-                    storage_options=None if self.location.is_local else self.location.options,
+                    storage_options=None if self.location.is_local else self.location.polars_options,
                     mkdir=self.location.is_local,
                     sync_on_close="all",
                     sinked_paths_callback=lambda args: done.extend(args.paths),

@@ -5,6 +5,7 @@ import logging
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import quote
 
 from deltalake.fs import DeltaStorageHandler
@@ -14,6 +15,10 @@ from pipeline_assets.errors import ConfigurationError
 
 logger = logging.getLogger(__name__)
 
+RETRIES, RETRY_TIMEOUT = "max_retries", "retry_timeout"
+"""delta-rs's storage options for how often, and how long (`30s`), a request is repeated; ours are always in seconds."""
+READ_TIMEOUT = "read_timeout"
+"""How long a store may be silent: for polars, which has no time-out of its own, and obstore; delta-rs ignores it."""
 SAFE_IN_PATHS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~/+@,'!()&$:;")
 
 
@@ -40,8 +45,23 @@ class Location:
 
     @property
     def options(self) -> dict[str, str]:
-        """Storage options as delta-rs and polars take them."""
+        """Storage options as delta-rs takes them."""
         return dict(self.options_items)
+
+    @property
+    def polars_options(self) -> dict[str, Any] | None:
+        """The same as polars takes them, which wants numbers where delta-rs wants text; None where there are none."""
+        options: dict[str, Any] = self.options
+        if RETRIES in options:
+            options[RETRIES] = int(options[RETRIES])
+        if RETRY_TIMEOUT in options:
+            options["retry_timeout_ms"] = int(1000 * self.retry_seconds)
+        return options or None
+
+    @property
+    def retry_seconds(self) -> float:
+        """After how long a storage's client repeats a request no more."""
+        return float(self.options[RETRY_TIMEOUT].removesuffix("s"))
 
     @property
     def is_local(self) -> bool:

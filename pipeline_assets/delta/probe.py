@@ -1,15 +1,19 @@
 """Whether a store creates a file only once: what every commit rests on."""
 
 import functools
+import logging
 import uuid
+from datetime import timedelta
 from typing import Any
 
 import obstore
-from obstore.exceptions import AlreadyExistsError
+from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import from_url
 
-from pipeline_assets.delta.location import Location
+from pipeline_assets.delta.location import RETRIES, RETRY_TIMEOUT, Location
 from pipeline_assets.errors import ConfigurationError, UnsupportedTable
+
+logger = logging.getLogger(__name__)
 
 FOLDER = "_pipeline_assets_probe"
 CLIENT_OPTIONS = frozenset(
@@ -26,11 +30,12 @@ CLIENT_OPTIONS = frozenset(
         "pool_idle_timeout",
         "pool_max_idle_per_host",
         "proxy_url",
+        "read_timeout",
         "timeout",
         "user_agent",
     }
 )
-"""Storage options that speak of the HTTP client (dagster-deltalake's `ClientConfig`), which obstore takes apart."""
+"""Storage options that speak of the HTTP client (dagster-deltalake's `ClientConfig`, and one), which obstore takes apart."""
 
 
 @functools.lru_cache(maxsize=64)
@@ -50,13 +55,12 @@ def refuse_without_conditional_put(root: Location) -> None:
     store = _store(root)
     name = f"{FOLDER}/{uuid.uuid4().hex}"
     try:
-        obstore.put(store, name, b"", mode="create")
-        try:
+        for _ in range(2):  # the first is refused, too, where its answer was lost and the client repeated it
             obstore.put(store, name, b"", mode="create")
-        except AlreadyExistsError:
-            return
+    except AlreadyExistsError:
+        return
     finally:
-        obstore.delete(store, name)
+        _delete(store, name)
     raise UnsupportedTable(
         table=root.uri,
         feature="no conditional put: its store let two writers create the same file",
@@ -64,13 +68,26 @@ def refuse_without_conditional_put(root: Location) -> None:
     )
 
 
+def _delete(store: Any, name: str) -> None:
+    """Delete what is of no more use; where that fails, it is not what anybody waits for."""
+    try:
+        obstore.delete(store, name)
+    except (BaseError, OSError) as error:
+        logger.warning("%s was not deleted: %s", name, error)
+
+
 def _store(root: Location) -> Any:
     config: dict[str, Any] = {}
     client: dict[str, Any] = {}
+    retry: dict[str, Any] = {}
     for name, value in root.options.items():
         short = name.lower().removeprefix("aws_").removeprefix("azure_").removeprefix("google_")
         if short in CLIENT_OPTIONS:
             client[short] = value.lower() == "true" if value.lower() in ("true", "false") else value
+        elif short == RETRIES:
+            retry[RETRIES] = int(value)
+        elif short == RETRY_TIMEOUT:
+            retry[RETRY_TIMEOUT] = timedelta(seconds=root.retry_seconds)
         elif short != "allow_unsafe_rename":
             config[name] = value
-    return from_url(root.uri, config=config, client_options=client or None)  # type: ignore[call-overload]
+    return from_url(root.uri, config=config, client_options=client or None, retry_config=retry or None)  # type: ignore[call-overload]

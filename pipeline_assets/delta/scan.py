@@ -30,7 +30,7 @@ def scan(
     delta = _open(location, version)
     _refuse_unreadable(location, delta)
     _refuse_missing_files(location, delta, partitions)
-    options = location.options or None
+    options = location.polars_options
     if _in_value_folders(delta):
         frame = pl.scan_delta(location.uri, version=version, storage_options=options)
     else:

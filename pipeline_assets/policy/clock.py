@@ -17,6 +17,7 @@ from pipeline_assets.policy import children
 
 SIGNAL: int = signal.SIGRTMIN + 9 if hasattr(signal, "SIGRTMIN") else signal.SIGUSR1
 """The alarm: one that nobody else is likely to use (pytest-timeout takes SIGALRM, a JVM SIGUSR2)."""
+LATER_SECONDS = 0.01
 
 
 class TimeIsUp(BaseException):
@@ -77,6 +78,13 @@ class Clock:
             _running.remove(self)
             self._depth -= 1
 
+    def ring_later(self) -> None:
+        """Ring once more, in a moment; not when the attempt is over."""
+        if self._timer is not None:
+            self._timer = threading.Timer(LATER_SECONDS, self._ring)
+            self._timer.daemon = True
+            self._timer.start()
+
     def _ring(self) -> None:
         """In the timer's thread: wake that of the step."""
         if self._thread is threading.main_thread():
@@ -99,9 +107,13 @@ def _listen() -> None:
 
 def _wake(_signal: int, frame: FrameType | None) -> None:
     """Runs in the main thread, between two of its instructions."""
-    if frame is not None and str(frame.f_globals.get("__name__")).startswith(("asyncio.", "selectors")):
+    module = str(frame.f_globals.get("__name__")) if frame is not None else ""
+    if module.startswith(("asyncio.", "selectors")):
         return  # what waits in an event loop is ended by the loop's own time-out, else the loop would break
     for clock in _running:
         if clock._thread is threading.main_thread() and clock.passed and not clock.rung:  # noqa: SLF001
+            if module == "contextlib":  # on the way out of a guard, whose `except` would not see it any more
+                clock.ring_later()
+                return
             clock.rung = True
             raise TimeIsUp

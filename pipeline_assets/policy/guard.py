@@ -79,7 +79,7 @@ def _answer(attempt: Running, error: BaseException) -> Exception:
 
 def _judge(attempt: Running, error: BaseException) -> tuple[Verdict, bool]:
     policy = attempt.policy
-    if isinstance(error, TimeIsUp) or attempt.clock.rung:
+    if isinstance(error, TimeIsUp) or attempt.clock.passed:
         attempt.clock.end_children()
         attempt.give_up()
         return Verdict(TimedOut, f"timed out after {policy.timeout:g} s"), policy.retry_on_timeout

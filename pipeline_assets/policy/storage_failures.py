@@ -59,6 +59,8 @@ _NETWORK = (
     "dns error",
     "connection closed before message completed",
     "error decoding response body",
+    "request or response body error",
+    "error reading a body from connection",
     "error sending request",
 )
 _DELTA: dict[str, Kind] = {

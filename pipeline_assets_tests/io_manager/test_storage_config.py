@@ -2,8 +2,15 @@
 
 import subprocess
 import sys
+from typing import Any
 
+import dagster as dg
+import polars as pl
 import pytest
+
+from pipeline_assets import DeltaCheckpointIOManager
+from pipeline_assets.io.storage_config import ClientConfig, S3Config
+from pipeline_assets_tests.seaweed import S3
 
 
 def said(script: str) -> str:
@@ -26,3 +33,53 @@ def test_importing_the_library_does_not_load_pandas() -> None:
     assert said("import sys, pipeline_assets; print('pandas' in sys.modules, 'pyarrow.dataset' in sys.modules)") == (
         "False False"
     )
+
+
+def options(**how: Any) -> dict[str, str]:
+    """What the storage's clients are given."""
+    manager = DeltaCheckpointIOManager(root_uri="s3://lake", storage_options=S3Config(imdsv1_fallback=False), **how)
+    return manager.settings().root.options
+
+
+def test_the_clients_of_an_object_store_give_up_in_time() -> None:
+    assert options() == {"imdsv1_fallback": "false", "read_timeout": "120s", "retry_timeout": "30s"}
+
+
+def test_how_long_and_how_often_they_try_may_be_said() -> None:
+    said = options(storage_read_timeout=7.5, storage_retry_timeout=0, storage_retries=2)
+    assert said == {"imdsv1_fallback": "false", "read_timeout": "7.5s", "retry_timeout": "0s", "max_retries": "2"}
+
+
+def test_polars_is_given_numbers() -> None:
+    manager = DeltaCheckpointIOManager(root_uri="s3://lake", storage_options=S3Config(), storage_retries=2)
+    given = manager.settings().root.polars_options
+    assert given is not None
+    assert (given["max_retries"], given["retry_timeout_ms"]) == (2, 30_000)
+
+
+def test_a_local_disk_is_given_nothing() -> None:
+    root = DeltaCheckpointIOManager(root_uri="lake").settings().root
+    assert (root.options, root.polars_options) == ({}, None)
+
+
+def test_seconds_of_the_client_options_are_given_with_their_unit() -> None:
+    given = options(client_options=ClientConfig(connect_timeout=5, pool_idle_timeout=9, timeout="2s", http1_only=True))
+    wanted = {"connect_timeout": "5s", "pool_idle_timeout": "9s", "timeout": "2s", "http1_only": "true"}
+    assert {name: given[name] for name in wanted} == wanted
+
+
+def test_all_three_clients_take_what_they_are_given(s3: S3) -> None:
+    client = ClientConfig(allow_http=True, connect_timeout=5, timeout="20s")
+    manager = DeltaCheckpointIOManager(
+        root_uri=s3.uri, storage_options=s3.config, client_options=client, storage_retries=3
+    )
+
+    @dg.asset
+    def numbers() -> pl.DataFrame:
+        return pl.DataFrame({"n": [1]})
+
+    @dg.asset
+    def copied(numbers: pl.LazyFrame) -> pl.LazyFrame:
+        return numbers
+
+    assert dg.materialize([numbers, copied], resources={"io_manager": manager}).success
