@@ -161,10 +161,10 @@ def test_a_stage_that_may_be_tried_again_is_and_succeeds(instance: dg.DagsterIns
 def test_each_attempt_has_the_whole_time(instance: dg.DagsterInstance, tmp_path: Path) -> None:
     calls = []
 
-    @stage(timeout=1)
+    @stage(timeout=3)
     def slow() -> pl.DataFrame:
         calls.append(1)
-        time.sleep(0.7)
+        time.sleep(1.8)
         if len(calls) == 1:
             raise ConnectionResetError
         return ONE
