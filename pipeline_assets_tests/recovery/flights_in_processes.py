@@ -6,9 +6,14 @@ from pipeline_assets.defs import flights
 from pipeline_assets.settings import io_manager
 
 STAGES = ("departures", "weather_hours", "legs", "route_delays", "carrier_scorecard")
-# A worker is forked from a process that has imported all this already; else each takes 3 s to start.
+# A worker is forked from a process that has imported all this already; else each takes 3 s to start. Without the executor's own
+# retries a step that was killed fails, and there is something to resume.
 PROCESSES = dg.multiprocess_executor.configured(
-    {"max_concurrent": 2, "start_method": {"forkserver": {"preload_modules": ["pipeline_assets.definitions"]}}}
+    {
+        "max_concurrent": 2,
+        "start_method": {"forkserver": {"preload_modules": ["pipeline_assets.definitions"]}},
+        "retries": {"disabled": {}},
+    }
 )
 
 
