@@ -6,8 +6,8 @@ from pipeline_assets.defs import flights
 from pipeline_assets.settings import io_manager
 
 STAGES = ("departures", "weather_hours", "legs", "route_delays", "carrier_scorecard")
-# A worker is forked from a process that has imported all this already; else each takes 3 s to start. Without the executor's own
-# retries a step that was killed fails, and there is something to resume.
+# A worker is forked from a process that has imported all this already; else each takes 3 s to start. Without the executor's
+# own retries a step that was killed fails, and there is something to resume.
 PROCESSES = dg.multiprocess_executor.configured(
     {
         "max_concurrent": 2,
