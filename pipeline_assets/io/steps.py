@@ -1,7 +1,7 @@
 """What one attempt of a step knows: who it is, what it read, what its outputs have committed already."""
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,14 @@ from pipeline_assets.delta.record import Part
 from pipeline_assets.delta.table import Table
 from pipeline_assets.io.outputs import Output
 from pipeline_assets.processes import mark_place
+
+
+class ComputeAgain(Exception):
+    """What was computed may not be written, and is to be computed from other pins; not an error of the stage's."""
+
+    def __init__(self, pins: Mapping[str, Pin], reason: str) -> None:
+        self.pins, self.reason = dict(pins), reason
+        super().__init__(reason)
 
 
 @dataclass

@@ -42,7 +42,7 @@ LAST = POINTS[-2:]
 """Where an attempt asks nobody any more."""
 TIMEOUTS = (1.0, 4.0, 16.0)
 """An attempt that has no time to come to its point has more in the next try."""
-LATE = "committed, as nobody had touched the table since it asked"
+LATE = "committed: stopped in the last instruction before it, and nothing in the table told"
 REASONS = {
     r"this attempt \(\d+\) was given up by a later attempt or a rollback \(\d+\)": "given up by a later attempt or rollback",
     r"a later attempt of step \S+ has begun in run": "a later attempt has begun",
@@ -156,14 +156,14 @@ class Case:
         heard, before = len(zombie.instance.all_logs(zombie.run_id)), State(zombie)
         zombie.go_on()
         zombie.ended()
-        said = reason(zombie, heard)
         if before.is_kept(zombie):
+            said = reason(zombie, heard)
             self._finish(zombie)
             return said
-        if self.point not in LAST or self.way not in ENDS_BY_LOG or self.beside:
+        if self.point != POINTS[-1] or self.way not in ENDS_BY_LOG:
             raise Wrong(f"it has changed the table: {State(zombie)}")
         self._finish(zombie, late=True)
-        return f"{LATE}; {said}"
+        return LATE
 
     def _killed(self, zombie: Zombie) -> str:
         before = State(zombie)

@@ -1,6 +1,5 @@
 """Attempts that were stopped, given up and continued: none commits, each says why. A few of the campaign's cases."""
 
-
 import pytest
 
 from pipeline_assets_tests.campaigns.giving_up import WAYS
