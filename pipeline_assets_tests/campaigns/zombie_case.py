@@ -3,6 +3,7 @@
 import random
 import re
 import shutil
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ import pipeline_assets.delta.commit as commits
 from pipeline_assets.chains import step_starts
 from pipeline_assets.delta.names import PREFIX
 from pipeline_assets.delta.table import open_table
+from pipeline_assets.io.facts import STOPPED_SECONDS
 from pipeline_assets.recovery.plan import NotResumable
 from pipeline_assets_tests.campaigns.giving_up import (
     ENDS_BY_LOG,
@@ -28,7 +30,7 @@ from pipeline_assets_tests.campaigns.giving_up import (
     write_beside,
 )
 from pipeline_assets_tests.campaigns.pauses import POINTS
-from pipeline_assets_tests.campaigns.zombie import MODES, Work, Zombie, forks, job_of
+from pipeline_assets_tests.campaigns.zombie import MODES, Work, Zombie, forks, job_of, wait_for
 from pipeline_assets_tests.conftest import INSTANCE
 from pipeline_assets_tests.recovery import evidence
 
@@ -150,10 +152,12 @@ class Case:
             raise Wrong(f"the attempt ended before its point: {zombie.said()[-3000:]}")
         if self.way == WATCHED:
             return self._killed(zombie)
+        stopped_at = time.monotonic()
         for _ in range(self.beside):
             write_beside(zombie, "blue" if self.mode == "partitions" else None)
         WAYS[self.way](zombie)
         heard, before = len(zombie.instance.all_logs(zombie.run_id)), State(zombie)
+        wait_for(lambda: time.monotonic() > stopped_at + 2 * STOPPED_SECONDS, "time stands still")
         zombie.go_on()
         zombie.ended()
         if before.is_kept(zombie):

@@ -20,8 +20,10 @@ AT_EACH_POINT = [
     Case("computed", "marked failed", "partitions", there=True, beside=1),
     Case("table opened", "undone, nothing written", "overwrite", there=False),
     Case("writing files", "cancelled", "overwrite", there=False),
+    Case("writing files", "resumed", "overwrite", there=True),  # its open file is deleted
     Case("files written", "timed out, watched", "partitions", there=True),
     Case("decided", "resumed", "merge", there=False, nth=2),
+    Case("decided", "cancelled", "append", there=True),  # nothing in the table tells
     Case("committing", "undone", "partitions", there=True, beside=1),
 ]
 
