@@ -89,7 +89,7 @@ def attempt_of(instance: DagsterInstance, run: DagsterRun, step_key: str, nth: i
     def numbered() -> int:
         number = 0
         for run_id in chain.runs:
-            found = step_starts(instance, run_id, step_key)
+            found = step_starts(instance, run_id, step_key, to_the_first=True)
             for moment in found[:nth] if run_id == run.run_id else found:
                 number = max(moment, number + 1)
         return number
@@ -109,13 +109,20 @@ def detached(step_key: str) -> Attempt:
     return Attempt(Chain((run_id,)), run_id, step_key, 1, lambda: now, detached=True)
 
 
-def step_starts(instance: DagsterInstance, run_id: str, step_key: str, enough: int | None = None) -> list[int]:
-    """When the attempts of a step by a run began (ms), in order; the search may end when `enough` are found."""
+def step_starts(
+    instance: DagsterInstance, run_id: str, step_key: str, *, to_the_first: bool = False, any_will_do: bool = False
+) -> list[int]:
+    """When the attempts of a step by a run began (ms), in order.
+
+    to_the_first: the search, newest first, may end at what was no restart. any_will_do: it may end at the newest.
+    """
     found: list[int] = []
     for entry in _newest_first(instance, run_id, _STARTS):
-        if entry.step_key == step_key:
-            found.append(int(entry.timestamp * 1000))
-        if len(found) == enough:
+        if entry.step_key != step_key:
+            continue
+        found.append(int(entry.timestamp * 1000))
+        is_first = entry.get_dagster_event().event_type is DagsterEventType.STEP_START
+        if any_will_do or (to_the_first and is_first):
             break
     return found[::-1]
 
@@ -151,7 +158,10 @@ def why_stopped(instance: DagsterInstance, attempt: Attempt) -> str | None:
 def why_followed(instance: DagsterInstance, attempt: Attempt) -> str | None:
     """Whether a run that continues this one has begun the step; asked where no table can tell, before it is created."""
     for run in _descendants(instance, attempt.run_id):
-        if step_starts(instance, run.run_id, attempt.step_key, 1) and attempt.run_id in chain_of(instance, run).runs:
+        if (
+            step_starts(instance, run.run_id, attempt.step_key, any_will_do=True)
+            and attempt.run_id in chain_of(instance, run).runs
+        ):
             return f"run {run.run_id} continues run {attempt.run_id} and has begun step {attempt.step_key}"
     return None
 

@@ -26,9 +26,9 @@ from pipeline_assets.io.merge_config import MergeConfig, SchemaMode, WriteMode
 from pipeline_assets.io.outputs import Output, Settings, of_input, of_output, partition_keys
 from pipeline_assets.io.reading import declared_empty, frame_of, missing, read
 from pipeline_assets.io.step_outputs import begun, handles_of
-from pipeline_assets.io.steps import Step
+from pipeline_assets.io.steps import ComputeAgain, Step
 from pipeline_assets.io.storage_config import AzureConfig, ClientConfig, GcsConfig, LocalConfig, S3Config
-from pipeline_assets.io.writing import ComputeAgain, Writer
+from pipeline_assets.io.writing import Writer
 from pipeline_assets.policy import watching
 from pipeline_assets.policy.guard import guarded
 from pipeline_assets.policy.policies import policy_of

@@ -37,6 +37,8 @@ NO_HOOKS = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_log
 RESERVED = frozenset({"operationParameters", RECORD})
 """What a commit's metadata says by itself."""
 
+LastWord = Callable[[], None]
+
 
 @dataclass(frozen=True)
 class Proposal:
@@ -96,16 +98,21 @@ def once(table: Table, record: Record, act: Callable[[], object]) -> Committed |
     return Committed(version, record)
 
 
-def try_commit(table: Table, proposal: Proposal) -> Committed | None:
-    """Commit file actions and entries; None where another writer was faster."""
+def try_commit(table: Table, proposal: Proposal, last_word: LastWord = lambda: None) -> Committed | None:
+    """Commit file actions and entries; None where another writer was faster.
+
+    last_word: called right before it; raises where the commit is not wanted any more.
+    """
 
     def act() -> None:
+        properties = properties_of(table, proposal)
+        last_word()
         table.delta.create_write_transaction(
             list(proposal.actions),
             mode="append" if proposal.schema is None else "overwrite",
             schema=table.schema if proposal.schema is None else proposal.schema,
             partition_by=table.partition_columns,
-            commit_properties=properties_of(table, proposal),
+            commit_properties=properties,
             post_commithook_properties=NO_HOOKS,
         )
 
@@ -135,12 +142,14 @@ def try_create(
     partition_columns: Sequence[str],
     proposal: Proposal,
     configuration: Mapping[str, str | None] | None = None,
+    last_word: LastWord = lambda: None,
 ) -> Committed | None:
     """Create a table, with its first data in the same commit; None where another creator was faster.
 
-    Only one of many racing creators gets version 0.
+    Only one of many racing creators gets version 0. last_word: as for `try_commit`.
     """
     try:
+        last_word()
         create_table_with_add_actions(
             location.uri,
             schema,

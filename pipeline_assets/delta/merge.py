@@ -9,7 +9,16 @@ from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.table import TableMerger
 
-from pipeline_assets.delta.commit import NO_HOOKS, Committed, Proposal, once, properties_of, stands, try_commit
+from pipeline_assets.delta.commit import (
+    NO_HOOKS,
+    Committed,
+    LastWord,
+    Proposal,
+    once,
+    properties_of,
+    stands,
+    try_commit,
+)
 from pipeline_assets.delta.partitions import Partition, spell
 from pipeline_assets.delta.rows import refuse_partition_value
 from pipeline_assets.delta.table import Table
@@ -79,11 +88,17 @@ class Merge:
             raise RowsOutside(output=output, partitions=keys, rows=outside.height, values=values)
 
 
-def try_merge(table: Table, proposal: Proposal, merge: Merge) -> Committed | None:
-    """Merge as exactly the version after `table`'s; None where another writer was faster."""
+def try_merge(table: Table, proposal: Proposal, merge: Merge, last_word: LastWord = lambda: None) -> Committed | None:
+    """Merge as exactly the version after `table`'s; None where another writer was faster. last_word: as for `try_commit`."""
     delta = DeltaTable(table.location.uri, version=table.version, storage_options=table.location.options)
     try:
-        committed = once(table, proposal.record, _merger(delta, table, proposal, merge).execute)
+        merger = _merger(delta, table, proposal, merge)
+
+        def act() -> None:
+            last_word()
+            merger.execute()
+
+        committed = once(table, proposal.record, act)
     except DeltaError as error:
         if isinstance(error, CommitFailedError):
             raise
@@ -92,7 +107,7 @@ def try_merge(table: Table, proposal: Proposal, merge: Merge) -> Committed | Non
         ) from error
     if committed is not None and not stands(table, committed.version, proposal.record):
         # delta-rs commits nothing where a merge changes nothing; that the chain has merged is to be known all the same.
-        return try_commit(table, proposal)
+        return try_commit(table, proposal, last_word)
     return committed
 
 

@@ -1,6 +1,7 @@
 """What the decision needs to know of one output, from the table's log, the event log and the run's status."""
 
 import logging
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,6 +24,9 @@ from pipeline_assets.io.steps import Step
 
 logger = logging.getLogger(__name__)
 
+STOPPED_SECONDS = 0.05
+"""A commit follows its decision faster than this, unless something stood still, or the machine is busy."""
+
 
 @dataclass
 class Looked:
@@ -30,6 +34,12 @@ class Looked:
 
     facts: Mapping[str, Facts]
     live: Mapping[str, Live] = field(default_factory=dict)
+    asked_at: float = field(default_factory=time.monotonic)
+
+    @property
+    def is_old(self) -> bool:
+        """Whether a commit comes so late after them that this process stood still in between (a suspended host)."""
+        return time.monotonic() - self.asked_at > STOPPED_SECONDS
 
 
 def look(step: Step, output: Output, keys: Sequence[str], table: Table | None, *, asking_run: bool = True) -> Looked:

@@ -16,6 +16,14 @@ from pipeline_assets.io.outputs import Output
 from pipeline_assets.processes import mark_place
 
 
+class ComputeAgain(Exception):
+    """What was computed may not be written, and is to be computed from other pins; not an error of the stage's."""
+
+    def __init__(self, pins: Mapping[str, Pin], reason: str) -> None:
+        self.pins, self.reason = dict(pins), reason
+        super().__init__(reason)
+
+
 @dataclass
 class Read:
     """An input as the attempt reads it: from which table, at which pin, which partitions.

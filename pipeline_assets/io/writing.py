@@ -9,7 +9,7 @@ from deltalake import Schema
 from pipeline_assets import checkpoints, faults
 from pipeline_assets.delta import commit as commits
 from pipeline_assets.delta.commit import Committed, Deadline, courtesy_lock, settle
-from pipeline_assets.delta.decide import Adopt, Again, Keep, Mode, Pin, RangeDecision, Refuse, Rival, Wait
+from pipeline_assets.delta.decide import Adopt, Again, Keep, Mode, RangeDecision, Refuse, Rival, Wait
 from pipeline_assets.delta.files import DataFile, Sink, delete_dead
 from pipeline_assets.delta.handles import newest
 from pipeline_assets.delta.merge import try_merge
@@ -29,17 +29,9 @@ from pipeline_assets.io.merge_config import WriteMode
 from pipeline_assets.io.outputs import Output
 from pipeline_assets.io.partitions import partitions_among
 from pipeline_assets.io.reading import memory_of
-from pipeline_assets.io.steps import Outcome, Step
+from pipeline_assets.io.steps import ComputeAgain, Outcome, Step
 
 Try = Callable[[Table | None, Sequence[str]], Committed | None]
-
-
-class ComputeAgain(Exception):
-    """What was computed may not be written, and is to be computed from other pins; not an error of the stage's."""
-
-    def __init__(self, pins: Mapping[str, Pin], reason: str) -> None:
-        self.pins, self.reason = dict(pins), reason
-        super().__init__(reason)
 
 
 @dataclass
@@ -52,6 +44,7 @@ class Writer:
     table: Table | None = None
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     new_columns: bool = False
+    looked: Looked | None = None
 
     def write(self, frame: pl.LazyFrame) -> dict[str, Outcome]:
         """Write a frame; what became of each partition. Nothing is computed where nothing would be written.
@@ -87,7 +80,7 @@ class Writer:
         """Overwrite or append: files first, then the commit that names them."""
         sink = self._sink(fitting.schema)
         base = self._columns_now()
-        files = sink.write(fitting.frame)
+        files = self._files(sink, fitting.frame)
         try:
             refuse_nulls(self.output.name, files, fitting.schema, self.output.location)
             filed = by_key(self.output.name, files, partitions)
@@ -107,11 +100,21 @@ class Writer:
                 return None
             written = [one for one in partitions if one.key in set(keys)]
             whole = fitting.schema if table.schema.to_json() != fitting.schema.to_json() else None
-            return commits.try_commit(table, proposals.write(self.step, self.output, table, written, filed, whole))
+            proposal = proposals.write(self.step, self.output, table, written, filed, whole)
+            return commits.try_commit(table, proposal, self._last_word)
 
         self._commit(attempt, sink.discard)
         made = {key for key, outcome in self.outcomes.items() if outcome.flag is None}
         sink.location.delete([file.path for key, own in filed.items() if key not in made for file in own])
+
+    def _files(self, sink: Sink, frame: pl.LazyFrame) -> list[DataFile]:
+        """Write the files. Who gives an attempt up deletes them, also while they are written: then that is the reason."""
+        try:
+            return sink.write(frame)
+        except FileNotFoundError:
+            self._refresh()
+            self._refuse(self._decide()[1])
+            raise
 
     def _columns_now(self) -> str | None:
         return self.table.schema.to_json() if self.table is not None else None
@@ -135,7 +138,7 @@ class Writer:
         else:
             proposal = proposals.empty_creation(self.step, self.output)
         config = self.output.settings.table_config
-        made = commits.try_create(self.output.location, schema, self.output.columns, proposal, config)
+        made = commits.try_create(self.output.location, schema, self.output.columns, proposal, config, self._last_word)
         return made if proposal.record.parts else None
 
     def _merge(self, fitting: Conformed, partitions: Sequence[Partition]) -> None:
@@ -155,7 +158,7 @@ class Writer:
             if not self._fits(table, fitting, base):
                 return None
             own = merge.only([one for one in partitions if one.key in set(keys)])
-            return try_merge(table, proposals.merged(self.step, self.output, table, own), own)
+            return try_merge(table, proposals.merged(self.step, self.output, table, own), own, self._last_word)
 
         self._commit(attempt, lambda: None)
 
@@ -174,7 +177,6 @@ class Writer:
                 committed = None
                 if decision.all_of is None:
                     self._hear(looked, decision.writes)
-                    self.step.still_wanted()
                     committed = attempt(self.table, decision.writes)
             if committed is not None:
                 return self._made(committed, decision)
@@ -184,12 +186,21 @@ class Writer:
             deadline.pause()
 
     def _decide(self, *, asking_run: bool = True) -> tuple[Looked, RangeDecision]:
-        looked = look(self.step, self.output, self.keys, self.table, asking_run=asking_run)
+        looked = self.looked = look(self.step, self.output, self.keys, self.table, asking_run=asking_run)
         return looked, decide(self.step, self.output, looked)
 
-    def _raise(self, decision: RangeDecision) -> None:
+    def _last_word(self) -> None:
+        """Right before a commit: a process that was stopped since it decided (a suspended host) asks once more."""
+        self.step.still_wanted()
+        if self.looked is None or self.looked.is_old:
+            self._refuse(self._decide()[1])
+
+    def _refuse(self, decision: RangeDecision) -> None:
         if isinstance(decision.all_of, Refuse):
             raise GivenUp(output=self.output.name, partition=self._spoken, reason=decision.all_of.reason)
+
+    def _raise(self, decision: RangeDecision) -> None:
+        self._refuse(decision)
         if isinstance(decision.all_of, Again):
             raise ComputeAgain(decision.all_of.pins, decision.all_of.reason)
 
