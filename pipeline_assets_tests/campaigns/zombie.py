@@ -76,7 +76,7 @@ def job_of(work: Work, pause: Pause | None = None) -> dg.JobDefinition:
         "overwrite": {},
         "partitions": {"partition_expr": "color"},
         "append": {"mode": "append"},
-        "merge": {"mode": "merge", "merge_config": merge},
+        "merge": {"mode": "merge", "merge_config": merge.model_dump(mode="json", exclude_none=True)},
     }[work.mode]
 
     @stage(
