@@ -17,6 +17,8 @@ from pipeline_assets.policy.starting import start
 
 ATTEMPT, CLASS, NEXT, WAIT = "stage/attempt", "stage/error_class", "stage/next", "stage/wait_seconds"
 """In the engine event of an attempt that failed: which it was, the class of its error, and what happens next."""
+FAILED_BEFORE_TAG = "pipeline_assets/failed_before"
+"""How many attempts at which step had failed, with the id of the run before, since a re-execution inherits tags."""
 _AS_OFTEN_AS_WE_SAY = 1_000_000
 """Dagster counts an attempt too where data has to be computed again, which is no failure; so we count ourselves."""
 
@@ -91,14 +93,21 @@ def _judge(attempt: Running, error: BaseException) -> tuple[Verdict, bool]:
 
 
 def _failures(attempt: Running) -> int:
-    return failures_of(attempt.instance, attempt.run.run_id, attempt.step_key)
+    return failures_of(attempt.instance, attempt.run, attempt.step_key)
 
 
-def failures_of(instance: DagsterInstance, run_id: str, step_key: str) -> int:
-    """How many attempts at a step have failed in a run, whatever process they were in."""
-    entries = instance.all_logs(run_id, of_type=DagsterEventType.ENGINE_EVENT)
+def failures_of(instance: DagsterInstance, run: DagsterRun, step_key: str) -> int:
+    """How many attempts at a step have failed in a run, and in those that it goes on from by itself."""
+    entries = instance.all_logs(run.run_id, of_type=DagsterEventType.ENGINE_EVENT)
     of_step = (entry.get_dagster_event() for entry in entries if entry.step_key == step_key)
-    return sum(ATTEMPT in event.engine_event_data.metadata for event in of_step)
+    here = sum(ATTEMPT in event.engine_event_data.metadata for event in of_step)
+    parent, step, number = run.tags.get(FAILED_BEFORE_TAG, "  ").split(" ")
+    return here + (int(number) if (parent, step) == (run.parent_run_id, step_key) else 0)
+
+
+def failed_before(run: DagsterRun, step_key: str, failures: int) -> dict[str, str]:
+    """The tag of the run that continues another by itself, so that attempts are counted on."""
+    return {FAILED_BEFORE_TAG: f"{run.run_id} {step_key} {failures}"}
 
 
 def _report(

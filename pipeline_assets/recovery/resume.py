@@ -105,17 +105,39 @@ def resume(
     job: the job of the run; a reconstructable one where its executor uses other processes. loggers: the `loggers` of
     the run's configuration, where the continued run did not say and the job has such. Raises NotResumable.
     """
+    continued = created(instance, run_id, job, loggers)
+    if continued.run is None:
+        return Resumed(continued.plan, None, True)
+    result = execute_run(continued.job, continued.run, instance)
+    return Resumed(continued.plan, continued.run.run_id, result.success)
+
+
+@dataclass(frozen=True)
+class Continued:
+    """A run that continues a chain and has not begun (None: nothing is left to run), its job and its plan."""
+
+    plan: Plan
+    job: IJob
+    run: DagsterRun | None
+
+
+def created(
+    instance: DagsterInstance,
+    run_id: str,
+    job: JobDefinition | ReconstructableJob,
+    loggers: Mapping[str, Any] | None = None,
+    tags: Mapping[str, str] | None = None,
+) -> Continued:
+    """What `resume` executes, with the tags of the run that it continues and these. Raises NotResumable."""
     run = resumable(instance, run_id)
     executable = _executable(instance, run, job)
     definition = executable.get_definition()
     plan = plan_of(instance, run, definition)
     if not plan.to_run:
-        return Resumed(plan, None, True)
+        return Continued(plan, executable, None)
     quieted = {name: one for name, one in (loggers or {}).items() if name in definition.loggers}
     config = {**({"loggers": quieted} if quieted else {}), **run.run_config}
-    continued = _create(instance, run, executable, plan, config)
-    result = execute_run(executable, continued, instance)
-    return Resumed(plan, continued.run_id, result.success)
+    return Continued(plan, executable, _create(instance, run, executable, plan, config, tags or {}))
 
 
 def planned(instance: DagsterInstance, run: DagsterRun, job: JobDefinition | ReconstructableJob) -> Plan:
@@ -123,7 +145,14 @@ def planned(instance: DagsterInstance, run: DagsterRun, job: JobDefinition | Rec
     return plan_of(instance, run, _executable(instance, run, job).get_definition(), record=False)
 
 
-def _create(instance: DagsterInstance, run: DagsterRun, job: IJob, plan: Plan, config: Mapping[str, Any]) -> DagsterRun:
+def _create(
+    instance: DagsterInstance,
+    run: DagsterRun,
+    job: IJob,
+    plan: Plan,
+    config: Mapping[str, Any],
+    tags: Mapping[str, str],
+) -> DagsterRun:
     """The run that continues the chain, with its parent's tags and a plan of the steps that are left."""
     repository = job.repository.get_definition().repository_load_data if isinstance(job, ReconstructableJob) else None
     definition = job.get_definition()
@@ -142,7 +171,7 @@ def _create(instance: DagsterInstance, run: DagsterRun, job: IJob, plan: Plan, c
         run_id=run_id,
         execution_plan=execution,
         run_config=config,
-        tags={**inherited, **parent_tags(run), **place_tag(run_id), CONTINUES_TAG: run.run_id},
+        tags={**inherited, **parent_tags(run), **place_tag(run_id), CONTINUES_TAG: run.run_id, **tags},
         op_selection=run.op_selection,
         asset_selection=selected(instance, run, definition.name),
         resolved_op_selection=run.resolved_op_selection,

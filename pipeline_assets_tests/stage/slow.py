@@ -17,6 +17,15 @@ HOW, SECONDS, RETRIES, AGAIN, PROCESSES = "SLOW_HOW", "SLOW_SECONDS", "SLOW_RETR
 NEVER = 300
 
 
+def variables() -> Path:
+    """A JSON object that is added to the environment of each process: so a server that is up is told of other ways."""
+    return Path(os.environ["DAGSTER_HOME"], "variables.json")
+
+
+if "DAGSTER_HOME" in os.environ and variables().exists():
+    os.environ.update(json.loads(variables().read_text()))
+
+
 def marker() -> Path:
     """Written when the slow thing begins: a JSON object with `pid`, `child` and `at`; while it is there nothing is slow."""
     return Path(os.environ["DAGSTER_HOME"], "began.json")
@@ -72,9 +81,10 @@ def third(second: pl.LazyFrame) -> pl.LazyFrame:
 
 
 slow_job = dg.define_asset_job("slow_job", selection="*")
+slow_processes_job = dg.define_asset_job("slow_processes_job", selection="*", executor_def=dg.multiprocess_executor)
 defs = dg.Definitions(
     assets=[first, second, third],
-    jobs=[slow_job],
+    jobs=[slow_job, slow_processes_job],
     resources={"io_manager": io_manager()},
     executor=dg.multiprocess_executor if PROCESSES in os.environ else dg.in_process_executor,
 )
