@@ -44,8 +44,7 @@ def told(said: Mapping[str, Any]) -> None:
         again = timed_out and said["retry"] and failures <= said["max_retries"]
         why = f"timed out after {said['seconds']:g} s" if timed_out else "did not stop when it was asked to"
         message = f"{said['name']} {why}; its process was ended"
-        attempts = said["max_retries"] + 1
-        following = f"attempt {failures + 1} of {attempts} follows" if again else "it is not tried again"
+        following = _following(failures, said["max_retries"] + 1 if timed_out and said["retry"] else 0)
         kind = TimedOut.__name__ if timed_out else "interrupted"
         metadata = report_attempt(instance, run, said["step"], f"{message}: {following}", failures, kind, following)
         if said["ends"] != RUN:
@@ -56,6 +55,14 @@ def told(said: Mapping[str, Any]) -> None:
         if again and _is_ours_to_continue(instance, run):
             job = recon_job_from_origin(deserialize_value(said["job"], JobPythonOrigin))
             _continue(instance, run, job, failed_before(run, said["step"], failures))
+
+
+def _following(failures: int, attempts: int) -> str:
+    """What follows after so many failures, of so many attempts (0: whatever their number)."""
+    if not attempts:
+        return "it is not tried again"
+    last = failures >= attempts
+    return f"attempt {failures} of {attempts} was the last" if last else f"attempt {failures + 1} of {attempts} follows"
 
 
 def _report_step(
@@ -91,7 +98,10 @@ def _is_ours_to_continue(instance: DagsterInstance, run: DagsterRun) -> bool:
     now = instance.get_run_by_id(run.run_id)
     if now is None or now.status is not DagsterRunStatus.FAILURE:
         return False
-    return run.remote_job_origin is None or not (instance.run_retries_enabled and _daemon_retries(instance, now))
+    if run.remote_job_origin is None or not (instance.run_retries_enabled and _daemon_retries(instance, now)):
+        return True
+    _say(f"Run {run.run_id} is tried again by Dagster's daemon, as run_retries says.")
+    return False
 
 
 def _daemon_retries(instance: DagsterInstance, run: DagsterRun) -> bool:

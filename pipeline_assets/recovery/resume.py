@@ -26,7 +26,9 @@ _NOT_ENDED = {
     DagsterRunStatus.STARTING,
     DagsterRunStatus.CANCELING,
 }
-_NOT_INHERITED = (".dagster/", "dagster/parent_run_id", "dagster/root_run_id", "dagster/run_key", PLACE_TAG)
+_RETRIES = ("dagster/auto_retry_run_id", "dagster/failure_reason", "dagster/retry_number", "dagster/will_retry")
+_NOT_INHERITED = (".dagster/", "dagster/parent_run_id", "dagster/root_run_id", "dagster/run_key", PLACE_TAG, *_RETRIES)
+"""Also what Dagster's `run_retries` notes of one run; by the copy of it the daemon would not try the next one again."""
 _PAGE = 20
 
 
