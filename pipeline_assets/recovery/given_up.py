@@ -16,7 +16,6 @@ from dagster._core.execution.api import execute_run
 from dagster._core.execution.plan.objects import StepFailureData, UserFailureData
 from dagster._core.instance import InstanceRef
 from dagster._core.origin import JobPythonOrigin
-from dagster._core.run_coordinator import QueuedRunCoordinator
 from dagster._core.storage.tags import WILL_RETRY_TAG
 from dagster._serdes import deserialize_value
 from dagster._utils.hosted_user_process import recon_job_from_origin
@@ -26,7 +25,6 @@ from pipeline_assets.errors import TimedOut
 from pipeline_assets.policy.guard import failed_before, failures_of, report_attempt
 from pipeline_assets.policy.watch import TIMEOUT
 from pipeline_assets.policy.watching import RUN
-from pipeline_assets.processes import PLACE_TAG
 from pipeline_assets.recovery.resume import created
 
 NOTED_SECONDS = 5.0
@@ -116,9 +114,8 @@ def _daemon_retries(instance: DagsterInstance, run: DagsterRun) -> bool:
 
 def _continue(instance: DagsterInstance, run: DagsterRun, job: ReconstructableJob, tags: Mapping[str, str]) -> None:
     """In the queue, where the run came from there, so that it is counted, and can be terminated; else here."""
-    queue = instance.run_coordinator
-    queued = run.remote_job_origin is not None and isinstance(queue, QueuedRunCoordinator)
-    continued = created(instance, run.run_id, job, tags={**tags, **({PLACE_TAG: ""} if queued else {})})
+    queued = bool(instance.all_logs(run.run_id, of_type=DagsterEventType.PIPELINE_ENQUEUED))
+    continued = created(instance, run.run_id, job, tags=tags, elsewhere=queued)
     if continued.run is None:
         _say(f"Nothing of run {run.run_id} was left.")
     elif queued:

@@ -129,8 +129,10 @@ def created(
     job: JobDefinition | ReconstructableJob,
     loggers: Mapping[str, Any] | None = None,
     tags: Mapping[str, str] | None = None,
+    *,
+    elsewhere: bool = False,
 ) -> Continued:
-    """What `resume` executes, with the tags of the run that it continues and these. Raises NotResumable."""
+    """What `resume` executes, with these tags too; elsewhere: not by this process. Raises NotResumable."""
     run = resumable(instance, run_id)
     executable = _executable(instance, run, job)
     definition = executable.get_definition()
@@ -139,7 +141,9 @@ def created(
         return Continued(plan, executable, None)
     quieted = {name: one for name, one in (loggers or {}).items() if name in definition.loggers}
     config = {**({"loggers": quieted} if quieted else {}), **run.run_config}
-    return Continued(plan, executable, _create(instance, run, executable, plan, config, tags or {}))
+    return Continued(
+        plan, executable, _create(instance, run, executable, plan, config, tags or {}, elsewhere=elsewhere)
+    )
 
 
 def planned(instance: DagsterInstance, run: DagsterRun, job: JobDefinition | ReconstructableJob) -> Plan:
@@ -154,6 +158,8 @@ def _create(
     plan: Plan,
     config: Mapping[str, Any],
     tags: Mapping[str, str],
+    *,
+    elsewhere: bool,
 ) -> DagsterRun:
     """The run that continues the chain, with its parent's tags and a plan of the steps that are left."""
     repository = job.repository.get_definition().repository_load_data if isinstance(job, ReconstructableJob) else None
@@ -168,12 +174,13 @@ def _create(
     )
     inherited = {name: value for name, value in run.tags.items() if not name.startswith(_NOT_INHERITED)}
     run_id = make_new_run_id()
+    place = {} if elsewhere else place_tag(run_id)
     return instance.create_run_for_job(
         job_def=definition,
         run_id=run_id,
         execution_plan=execution,
         run_config=config,
-        tags={**inherited, **parent_tags(run), **place_tag(run_id), CONTINUES_TAG: run.run_id, **tags},
+        tags={**inherited, **parent_tags(run), **place, CONTINUES_TAG: run.run_id, **tags},
         op_selection=run.op_selection,
         asset_selection=selected(instance, run, definition.name),
         resolved_op_selection=run.resolved_op_selection,

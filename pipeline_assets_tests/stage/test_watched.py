@@ -150,16 +150,18 @@ def test_a_stage_that_is_told_to_stop_stops_and_is_not_tried_again(
     assert [DeltaTable(tables / name).version() for name in ("first", "second", "third")] == [0, 0, 0]
 
 
-def test_native_code_that_does_not_hear_the_signal_is_ended(tables: Path, instance: dg.DagsterInstance) -> None:
-    child = Child("gil", **{slow.SECONDS: "200", slow.RETRIES: "3"})
+@pytest.mark.parametrize("processes", [False, True], ids=["in_process", "multiprocess"])
+def test_native_code_that_does_not_hear_the_signal_is_ended(
+    processes: bool, tables: Path, instance: dg.DagsterInstance
+) -> None:
+    child = Child("gil", processes=processes, **{slow.SECONDS: "200", slow.RETRIES: "3"})
     began = child.began()
     child.process.terminate()
     assert seconds_until_dead(began["pid"], began["at"]) < 30
     child.ended()
     (run,) = finished(instance, 1)
-    assert "slow/second did not stop when it was asked to; its process was ended: it is not tried again" in log_of(
-        instance, run
-    )
+    said = "slow/second did not stop when it was asked to; its process was ended: it is not tried again"
+    assert said in log_of(instance, run)
     assert not (tables / "second" / "_delta_log").exists()
 
 

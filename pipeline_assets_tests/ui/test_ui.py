@@ -1,4 +1,5 @@
 """As a person does it in the UI: launch, see it fail, re-execute from failure, see that upstream has not moved."""
+
 import re
 from pathlib import Path
 from typing import Any
