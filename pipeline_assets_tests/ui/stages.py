@@ -11,10 +11,11 @@ from typing import Any
 import dagster as dg
 import polars as pl
 import pytest
-from deltalake import DeltaTable
 
+from pipeline_assets.delta.location import Location
 from pipeline_assets.processes import is_alive
 from pipeline_assets.settings import ROOT
+from pipeline_assets_tests.recovery.evidence import entries
 from pipeline_assets_tests.stage import slow
 from pipeline_assets_tests.stage.waiting import wait_for
 from pipeline_assets_tests.ui.server import Dagster, served
@@ -98,10 +99,10 @@ class Ui:
         """The runs that continue one."""
         return list(self.instance.get_runs(dg.RunsFilter(tags={"dagster/parent_run_id": run_id})))
 
-    def versions(self) -> list[int | None]:
-        """The versions of the three tables; None where there is none."""
-        tables = [self.tables / name for name in ("first", "second", "third")]
-        return [DeltaTable(table).version() if (table / "_delta_log").exists() else None for table in tables]
+    def commits(self) -> list[int]:
+        """How many commits of data each of the three tables has."""
+        tables = [Location.of(str(self.tables / name)) for name in ("first", "second", "third")]
+        return [sum(entry.changes_data for entry in entries(table)) for table in tables]
 
     def heard_by_the_daemon(self, run: dg.DagsterRun) -> None:
         """Wait until the daemon has seen that a run failed, and done with it what `run_retries` say."""
@@ -113,11 +114,6 @@ class Ui:
             return found is not None and int(found) >= failed[-1].storage_id
 
         wait_for(seen)
-
-
-def add_one(versions: list[int | None]) -> list[int | None]:
-    """The versions after one more commit each."""
-    return [0 if version is None else version + 1 for version in versions]
 
 
 def rows(ui: Ui) -> list[int]:

@@ -11,7 +11,7 @@ from pipeline_assets_tests.recovery.children import pipeline_assets
 from pipeline_assets_tests.stage import slow
 from pipeline_assets_tests.stage.waiting import failures, log_of, seconds_until_dead, wait_for
 from pipeline_assets_tests.ui.browser import keep
-from pipeline_assets_tests.ui.stages import IN_PROCESS, PROCESSES, Ui, add_one, end_what_is_left, rows, slow_location
+from pipeline_assets_tests.ui.stages import IN_PROCESS, PROCESSES, Ui, end_what_is_left, rows, slow_location
 
 FAILURE, SUCCESS, CANCELED = dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.CANCELED
 WITHIN, ROOM = 2.0, 1.5
@@ -46,7 +46,7 @@ def ui(server: Ui) -> Iterator[Ui]:
 def test_a_run_from_the_ui_whose_stage_timed_out_fails_says_why_and_is_continued_from_the_ui(
     how: str, job: str, ui: Ui
 ) -> None:
-    before = ui.versions()
+    before = ui.commits()
     run_id = ui.launch(how, job)
     began = ui.began()
     assert seconds_until_dead(began["pid"], began["at"]) < 2 + WITHIN + ROOM
@@ -57,13 +57,12 @@ def test_a_run_from_the_ui_whose_stage_timed_out_fails_says_why_and_is_continued
     )
     wait_for(lambda: failures(ui.instance, run))
     assert "terminated by signal 9" in log_of(ui.instance, run)  # the code server, or the executor, saw it too
-    first, second, third = add_one(before)[0], *before[1:]
-    assert ui.versions() == [first, second, third]
+    assert ui.commits() == [before[0] + 1, *before[1:]]
     assert ui.continuing(run_id) == []
 
     continued = ui.ended(ui.from_failure(run_id))
     assert continued.status is SUCCESS
-    assert ui.versions() == add_one(before)
+    assert ui.commits() == [number + 1 for number in before]
     assert rows(ui) == [1, 2, 3]
 
 
@@ -75,7 +74,7 @@ def test_a_run_from_the_ui_whose_stage_timed_out_fails_says_why_and_is_continued
 def test_exactly_one_run_goes_on_where_a_time_out_may_be_tried_again(
     how: str, job: str, tags: dict[str, str], ui: Ui
 ) -> None:
-    before = ui.versions()
+    before = ui.commits()
     run_id = ui.launch(how, job, tags, **{slow.AGAIN: "1", slow.RETRIES: "1"})
     ui.began()
     failed = ui.ended(run_id)
@@ -89,33 +88,33 @@ def test_exactly_one_run_goes_on_where_a_time_out_may_be_tried_again(
     assert continued.parent_run_id == run_id
     assert "dagster/retry_number" in continued.tags if tags else "pipeline_assets/failed_before" in continued.tags
     assert ui.instance.all_logs(continued.run_id, of_type=dg.DagsterEventType.PIPELINE_ENQUEUED)
-    assert ui.versions() == add_one(before)
+    assert ui.commits() == [number + 1 for number in before]
 
 
 @minutes_together
 def test_with_a_process_a_step_the_same_run_tries_it_again(ui: Ui) -> None:
-    before = ui.versions()
+    before = ui.commits()
     run_id = ui.launch("polars", PROCESSES, **{slow.AGAIN: "1", slow.RETRIES: "1"})
     ui.began()
     run = ui.ended(run_id)
     assert run.status is SUCCESS
     assert ui.continuing(run.run_id) == []
-    assert ui.versions() == add_one(before)
+    assert ui.commits() == [number + 1 for number in before]
 
 
 @pytest.mark.parametrize(
     ("how", "job"),
     [
-        ("polars", IN_PROCESS),
+        ("python", IN_PROCESS),
         ("gil", IN_PROCESS),
-        ("python", PROCESSES),
-        pytest.param("python", IN_PROCESS, marks=minutes_together),
+        pytest.param("polars", IN_PROCESS, marks=minutes_together),
+        pytest.param("python", PROCESSES, marks=minutes_together),
         pytest.param("polars", PROCESSES, marks=minutes_together),
         pytest.param("gil", PROCESSES, marks=minutes_together),
     ],
 )
 def test_a_run_that_is_terminated_in_the_ui_is_cancelled_whatever_its_stage_does(how: str, job: str, ui: Ui) -> None:
-    before = ui.versions()
+    before = ui.commits()
     run_id = ui.launch(how, job, ONCE, **{slow.SECONDS: "200", slow.RETRIES: "3"})
     began = ui.began()
     ui.terminate(run_id)
@@ -124,26 +123,29 @@ def test_a_run_that_is_terminated_in_the_ui_is_cancelled_whatever_its_stage_does
     assert run.status is CANCELED
     said = "it is not tried again, and commits" if how == "python" else "did not stop when it was asked to"
     wait_for(lambda: said in log_of(ui.instance, run))
-    assert ui.versions() == [add_one(before)[0], *before[1:]]
+    assert ui.commits() == [before[0] + 1, *before[1:]]
     assert ui.continuing(run_id) == []
 
     resumed = pipeline_assets("resume", run_id, "-m", slow.__name__)
     assert resumed.returncode == 0, resumed.stderr
-    assert ui.versions() == add_one(before)
+    assert ui.commits() == [number + 1 for number in before]
 
 
 def test_a_run_that_outlasts_max_runtime_stops_and_is_continued_from_the_ui(ui: Ui) -> None:
-    before = ui.versions()
-    run_id = ui.launch("python", tags={"dagster/max_runtime": "1"}, **{slow.SECONDS: "200", slow.RETRIES: "3"})
+    before = ui.commits()
+    run_id = ui.launch("python", tags={"dagster/max_runtime": "8"}, **{slow.SECONDS: "200", slow.RETRIES: "3"})
     began = ui.began()
     seconds_until_dead(began["pid"], began["at"])
     run = ui.ended(run_id)
     assert run.status is FAILURE
-    assert "Exceeded maximum runtime of 1 seconds." in log_of(ui.instance, run)
+    assert "Exceeded maximum runtime of 8 seconds." in log_of(ui.instance, run)
     assert not ui.instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_UP_FOR_RETRY)
     ui.heard_by_the_daemon(run)
     assert ui.continuing(run_id) == []
-    assert ui.versions() == [add_one(before)[0], *before[1:]]
+    assert ui.commits() == [before[0] + 1, *before[1:]]
+
+    assert ui.ended(ui.from_failure(run_id)).status is SUCCESS
+    assert ui.commits() == [number + 1 for number in before]
 
 
 @pytest.mark.chromium
