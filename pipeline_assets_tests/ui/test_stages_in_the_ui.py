@@ -153,7 +153,7 @@ def test_the_page_of_a_run_shows_each_attempt_with_its_table_and_the_command_tha
     variables = {slow.ALWAYS: "1", slow.RETRIES: "2", slow.INTERVAL: "1", slow.SECONDS: "200"}
     run = ui.ended(ui.launch("unreachable", **variables))
     assert run.status is FAILURE
-    page.set_viewport_size({"width": 1200, "height": 1080})
+    page.set_viewport_size({"width": 1400, "height": 1080})
     page.goto(f"{ui.dagster.url}/runs/{run.run_id}?logs=attempt")
     for said in (
         r"attempt 2 of 3 in [12] s: transient, ",
