@@ -71,7 +71,7 @@ class Policy:
         return max(random.uniform(self.min_retry_interval, longest), asked or 0.0)  # noqa: S311  jitter
 
     def stock(self) -> dg.RetryPolicy | None:
-        """What the UI shows, and what an executor goes by where the step's process was killed."""
+        """What an executor goes by where the step's process was killed. No page of Dagster's UI shows it."""
         if self.max_retries == 0:
             return None
         return dg.RetryPolicy(

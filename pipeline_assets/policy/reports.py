@@ -10,6 +10,8 @@ from pipeline_assets.policy.running import Running
 
 ATTEMPT, CLASS, NEXT, WAIT = "stage/attempt", "stage/error_class", "stage/next", "stage/wait_seconds"
 """In the engine event of an attempt that failed: which it was, the class of its error, and what happens next."""
+FAILED_BEFORE_TAG = "pipeline_assets/failed_before"
+"""How many attempts at which step had failed, with the id of the run before, since a re-execution inherits tags."""
 
 
 def report_crash(attempt: Running) -> None:
@@ -25,14 +27,21 @@ def report_crash(attempt: Running) -> None:
 
 def failures(attempt: Running) -> int:
     """How many attempts at its step have failed in its run, before it."""
-    return failures_of(attempt.instance, attempt.run.run_id, attempt.step_key)
+    return failures_of(attempt.instance, attempt.run, attempt.step_key)
 
 
-def failures_of(instance: DagsterInstance, run_id: str, step_key: str) -> int:
-    """How many attempts at a step have failed in a run, whatever process they were in."""
-    entries = instance.all_logs(run_id, of_type=DagsterEventType.ENGINE_EVENT)
+def failures_of(instance: DagsterInstance, run: DagsterRun, step_key: str) -> int:
+    """How many attempts at a step have failed in a run, and in those that it goes on from by itself."""
+    entries = instance.all_logs(run.run_id, of_type=DagsterEventType.ENGINE_EVENT)
     of_step = (entry.get_dagster_event() for entry in entries if entry.step_key == step_key)
-    return sum(ATTEMPT in event.engine_event_data.metadata for event in of_step)
+    here = sum(ATTEMPT in event.engine_event_data.metadata for event in of_step)
+    parent, step, number = run.tags.get(FAILED_BEFORE_TAG, "  ").split(" ")
+    return here + (int(number) if (parent, step) == (run.parent_run_id, step_key) else 0)
+
+
+def failed_before(run: DagsterRun, step_key: str, failures: int) -> dict[str, str]:
+    """The tag of the run that continues another by itself, so that attempts are counted on."""
+    return {FAILED_BEFORE_TAG: f"{run.run_id} {step_key} {failures}"}
 
 
 def report(

@@ -3,11 +3,14 @@
 Run by its path with nothing but the standard library (`python -I -S watch.py PID SIGNALS`), so that it is there in
 milliseconds. PID: the process that is watched, its parent. SIGNALS: a file descriptor on which the numbers of the signals
 arrive that the parent gets. On stdin a JSON object a line: `{"arm": ID, "kill_at": SECONDS | null, "grace": SECONDS,
-"command": [...], "payload": {...}}` begins an attempt, `{"disarm": ID}` ends it; kill_at is on the monotonic clock, grace
-how long an attempt may go on after SIGTERM or SIGINT. After the kill the command is started, with the payload and `why`
-as JSON on its stdin. When stdin ends the parent is gone, and so is this.
+"asked": {NAME: SEMAPHORE} | null, "command": [...], "payload": {...}}` begins an attempt, `{"disarm": ID}` ends it; kill_at
+is on the monotonic clock, grace how long an attempt may go on after it was asked to stop, by SIGTERM, SIGINT or a Request.
+After the kill the command is started, with the payload and `why` as JSON on its stdin; before it, where the process was
+asked to stop: else the code server, which sees it gone, would call a run failed that was cancelled. When stdin ends the
+parent is gone, and so is this.
 """
 
+import _multiprocessing  # type: ignore[import-not-found]  # typeshed has none
 import contextlib
 import json
 import os
@@ -20,6 +23,32 @@ from pathlib import Path
 from typing import Any
 
 STOPS = {signal.SIGTERM, signal.SIGINT}
+TIMEOUT, INTERRUPT = "timeout", "interrupt"
+LOOK_SECONDS = 0.5
+"""How often a Request is looked for."""
+TELL_SECONDS = 15.0
+"""How long a process that is to be ended may live on until its end was told."""
+
+
+class Request:
+    """Dagster's request to stop, a `multiprocessing.Event`, seen from outside of the process that it is made to.
+
+    A thread there waits for it, to send the signal; it cannot while native code keeps the GIL. Then whoever made the
+    request waits as well, for ever, for that thread to wake up: with the lock on all runs of a code server in its hands.
+    """
+
+    def __init__(self, semaphores: dict[str, tuple[int, int, str]]) -> None:
+        opened = {name: _multiprocessing.SemLock._rebuild(0, *one) for name, one in semaphores.items()}  # noqa: SLF001
+        self._flag, self._lock, self._woken = opened["flag"], opened["lock"], opened["woken"]
+
+    def is_made(self) -> bool:
+        """Whether the process was asked to stop."""
+        return not self._flag._is_zero()  # noqa: SLF001
+
+    def answer(self) -> None:
+        """Let go whoever waits for a thread that is gone with its process."""
+        if self._lock._is_zero():  # noqa: SLF001
+            self._woken.release()
 
 
 def watch(pid: int, signals: int) -> dict[str, Any] | None:
@@ -29,13 +58,14 @@ def watch(pid: int, signals: int) -> dict[str, Any] | None:
     gone = [os.pidfd_open(pid)] if hasattr(os, "pidfd_open") else []  # stdin is open while a fork of the parent lives
     while os.getppid() == pid:
         ends = [one["kill_at"] for one in armed.values() if one["kill_at"] is not None]
-        wait = max(min(ends) - time.monotonic(), 0.0) if ends else None
-        ready, _, _ = select.select([0, signals, *gone], [], [], wait)
-        if signals in ready and STOPS & set(os.read(signals, 4096)):
-            for one in armed.values():
+        waits = [max(min(ends) - time.monotonic(), 0.0)] if ends else []
+        waits += [LOOK_SECONDS for one in armed.values() if one["request"] and one["why"] != INTERRUPT][:1]
+        ready, _, _ = select.select([0, signals, *gone], [], [], min(waits, default=None))
+        stopped = signals in ready and STOPS & set(os.read(signals, 4096))
+        for one in armed.values():
+            if one["why"] != INTERRUPT and (stopped or (one["request"] and one["request"].is_made())):
                 stop_at = time.monotonic() + one["grace"]
-                if one["kill_at"] is None or stop_at < one["kill_at"]:
-                    one.update(kill_at=stop_at, why="interrupt")
+                one.update(kill_at=min(one["kill_at"] or stop_at, stop_at), why=INTERRUPT)
         if 0 in ready:
             read = os.read(0, 65536)
             if not read:
@@ -44,13 +74,21 @@ def watch(pid: int, signals: int) -> dict[str, Any] | None:
             for line in lines:
                 said = json.loads(line)
                 if "arm" in said:
-                    armed[said["arm"]] = {"why": "timeout", **said}
+                    armed[said["arm"]] = {"why": TIMEOUT, "request": request_of(said), **said}
                 else:
                     armed.pop(said["disarm"], None)
         late = [one for one in armed.values() if one["kill_at"] is not None and one["kill_at"] <= time.monotonic()]
         if late:
             return min(late, key=lambda one: one["kill_at"])
     return None
+
+
+def request_of(said: dict[str, Any]) -> Request | None:
+    """What tells that the process of an attempt was asked to stop; None where nothing does, or it is over."""
+    try:
+        return Request(said["asked"]) if said["asked"] else None
+    except FileNotFoundError:
+        return None
 
 
 def end(pid: int) -> None:
@@ -81,11 +119,23 @@ def main() -> None:
     late = watch(pid, signals)
     if late is None:
         return
-    with contextlib.suppress(ProcessLookupError):
-        end(pid)
-    # In a session of its own: what ends the terminal's processes is not to end the word about why.
+    if late["why"] == INTERRUPT:
+        tell(late)
+    if os.getppid() == pid:
+        with contextlib.suppress(ProcessLookupError):
+            end(pid)
+    if late["request"]:
+        late["request"].answer()
+    if late["why"] != INTERRUPT:
+        tell(late)
+
+
+def tell(late: dict[str, Any]) -> None:
+    """Run the command of an attempt that is ended, in a session of its own: who ends the terminal's processes leaves it."""
     told = subprocess.Popen(late["command"], stdin=subprocess.PIPE, start_new_session=True)  # noqa: S603  our own
-    told.communicate(json.dumps({**late["payload"], "why": late["why"]}).encode())
+    said = json.dumps({**late["payload"], "why": late["why"]}).encode()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        told.communicate(said, timeout=TELL_SECONDS)
 
 
 if __name__ == "__main__":

@@ -23,11 +23,13 @@ from pipeline_assets.policy.running import Running
 GRACE_SECONDS = 1.0
 """How long after its time-out an attempt may take to end by itself, at the next return to Python."""
 STOP_SECONDS = 10.0
-"""The same after SIGTERM or SIGINT, which may come in the middle of a commit."""
+"""The same after it was asked to stop, which may come in the middle of a commit."""
 AFTERWARDS = "pipeline_assets.recovery.given_up"
 """The module that is run when a process was ended."""
 RUN, STEP = "run", "step"
 _OUR_COMMANDS = {"dagster", "dagster-daemon", "dagster-webserver", "dg", "pipeline-assets"}
+_WAITS_FOR_THE_END = "termination-handler"
+"""Dagster's thread that waits until its process is asked to stop."""
 _ids = itertools.count(1)
 
 
@@ -86,6 +88,7 @@ def arm(attempt: Running, step_context: Any) -> None:
         "arm": number,
         "kill_at": None if left is None else time.monotonic() + left + GRACE_SECONDS,
         "grace": STOP_SECONDS,
+        "asked": _asked(),
         "command": [sys.executable, "-m", AFTERWARDS],
         "payload": _payload(attempt, step_context, ends),
     }
@@ -110,6 +113,19 @@ def _disarm(watcher: Watcher, number: int) -> None:
         watcher.tell({"disarm": number})
     except BrokenPipeError:
         _watcher.cache_clear()
+
+
+def _asked() -> dict[str, tuple[int, int, str]] | None:
+    """The semaphores of the event by which a code server, or the executor, asks this process to stop (watch.Request)."""
+    waiting = next((one for one in threading.enumerate() if one.name == _WAITS_FOR_THE_END), None)
+    event = next(iter(getattr(waiting, "_args", ())), None)
+    if event is None:
+        return None
+    parts = {"flag": event._flag, "lock": event._cond._lock, "woken": event._cond._woken_count}  # noqa: SLF001
+    found = {name: part._semlock for name, part in parts.items()}  # noqa: SLF001
+    if not all(one.name for one in found.values()):
+        return None  # of a forked process; nobody else can open them
+    return {name: (one.kind, one.maxvalue, one.name) for name, one in found.items()}
 
 
 def _payload(attempt: Running, step_context: Any, ends: str) -> dict[str, Any]:

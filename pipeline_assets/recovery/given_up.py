@@ -12,19 +12,23 @@ from typing import Any
 
 from dagster import DagsterEvent, DagsterEventType, DagsterInstance, DagsterRun, DagsterRunStatus
 from dagster._core.definitions.reconstruct import ReconstructableJob
+from dagster._core.execution.api import execute_run
 from dagster._core.execution.plan.objects import StepFailureData, UserFailureData
 from dagster._core.instance import InstanceRef
 from dagster._core.origin import JobPythonOrigin
+from dagster._core.storage.tags import WILL_RETRY_TAG
 from dagster._serdes import deserialize_value
 from dagster._utils.hosted_user_process import recon_job_from_origin
 from dagster_shared.error import SerializableErrorInfo
 
 from pipeline_assets.errors import TimedOut
-from pipeline_assets.policy.reports import failures_of, report_attempt
+from pipeline_assets.policy.reports import failed_before, failures_of, report_attempt
+from pipeline_assets.policy.watch import TIMEOUT
 from pipeline_assets.policy.watching import RUN
-from pipeline_assets.recovery.resume import resume
+from pipeline_assets.recovery.resume import created
 
-TIMEOUT = "timeout"
+NOTED_SECONDS = 5.0
+"""How long Dagster may take to note whether it tries a failed run again."""
 
 
 def told(said: Mapping[str, Any]) -> None:
@@ -34,26 +38,33 @@ def told(said: Mapping[str, Any]) -> None:
         if run is None:
             return
         timed_out = said["why"] == TIMEOUT
-        failures = failures_of(instance, run.run_id, said["step"]) + 1
+        failures = failures_of(instance, run, said["step"]) + 1
         again = timed_out and said["retry"] and failures <= said["max_retries"]
         why = f"timed out after {said['seconds']:g} s" if timed_out else "did not stop when it was asked to"
         message = f"{said['name']} {why}; its process was ended"
-        attempts = said["max_retries"] + 1
-        following = f"attempt {failures + 1} of {attempts} follows" if again else "it is not tried again"
+        following = _following(failures, said["max_retries"] + 1 if timed_out and said["retry"] else 0)
         kind = TimedOut.__name__ if timed_out else "interrupted"
         metadata = report_attempt(instance, run, said["step"], f"{message}: {following}", failures, kind, following)
         if said["ends"] != RUN:
             return
-        _report_step(instance, run, said["step"], message, metadata)
+        _report_step(instance, run, said["step"], message, kind, metadata)
         _end(instance, run, message)
         _print(run, message)
         if again and _is_ours_to_continue(instance, run):
             job = recon_job_from_origin(deserialize_value(said["job"], JobPythonOrigin))
-            _continue(instance, run, job)
+            _continue(instance, run, job, failed_before(run, said["step"], failures))
+
+
+def _following(failures: int, attempts: int) -> str:
+    """What follows after so many failures, of so many attempts (0: whatever their number)."""
+    if not attempts:
+        return "it is not tried again"
+    last = failures >= attempts
+    return f"attempt {failures} of {attempts} was the last" if last else f"attempt {failures + 1} of {attempts} follows"
 
 
 def _report_step(
-    instance: DagsterInstance, run: DagsterRun, step: str, message: str, metadata: Mapping[str, Any]
+    instance: DagsterInstance, run: DagsterRun, step: str, message: str, kind: str, metadata: Mapping[str, Any]
 ) -> None:
     """The step's failure, which no process of its own can send any more."""
     event = DagsterEvent(
@@ -61,7 +72,7 @@ def _report_step(
         job_name=run.job_name,
         step_key=step,
         event_specific_data=StepFailureData(  # type: ignore[no-untyped-call]
-            error=SerializableErrorInfo(message, [], TimedOut.__name__),
+            error=SerializableErrorInfo(message, [], kind),
             user_failure_data=UserFailureData("given up", message, dict(metadata)),  # type: ignore[no-untyped-call]
         ),
         message=message,
@@ -81,16 +92,40 @@ def _end(instance: DagsterInstance, run: DagsterRun, message: str) -> None:
 
 
 def _is_ours_to_continue(instance: DagsterInstance, run: DagsterRun) -> bool:
-    """Unless the daemon does it: `run_retries` of what it launched."""
+    """Unless the daemon does it: what it launched, as `run_retries` or the run's own tag says."""
     now = instance.get_run_by_id(run.run_id)
-    daemons = instance.run_retries_enabled and run.remote_job_origin is not None
-    return now is not None and now.status is DagsterRunStatus.FAILURE and not daemons
+    if now is None or now.status is not DagsterRunStatus.FAILURE:
+        return False
+    if run.remote_job_origin is None or not (instance.run_retries_enabled and _daemon_retries(instance, now)):
+        return True
+    _say(f"Run {run.run_id} is tried again by Dagster's daemon, as run_retries says.")
+    return False
 
 
-def _continue(instance: DagsterInstance, run: DagsterRun, job: ReconstructableJob) -> None:
-    done = resume(instance, run.run_id, job)
-    state = "succeeded" if done.success else f"failed; `pipeline-assets resume {done.run_id}` continues it"
-    _say(f"Run {run.run_id} was continued by run {done.run_id}, which {state}.")
+def _daemon_retries(instance: DagsterInstance, run: DagsterRun) -> bool:
+    """What Dagster noted when the run was marked failed; a moment after, perhaps by another process."""
+    deadline = time.monotonic() + NOTED_SECONDS
+    now: DagsterRun | None = run
+    while now is not None and WILL_RETRY_TAG not in now.tags and time.monotonic() < deadline:
+        time.sleep(0.1)
+        now = instance.get_run_by_id(run.run_id)
+    return now is not None and now.tags.get(WILL_RETRY_TAG, "true") == "true"
+
+
+def _continue(instance: DagsterInstance, run: DagsterRun, job: ReconstructableJob, tags: Mapping[str, str]) -> None:
+    """In the queue, where the run came from there, so that it is counted, and can be terminated; else here."""
+    queued = bool(instance.all_logs(run.run_id, of_type=DagsterEventType.PIPELINE_ENQUEUED))
+    continued = created(instance, run.run_id, job, tags=tags, elsewhere=queued)
+    if continued.run is None:
+        _say(f"Nothing of run {run.run_id} was left.")
+    elif queued:
+        instance.report_dagster_event(DagsterEvent.job_enqueue(continued.run), continued.run.run_id)
+        _say(f"Run {run.run_id} is continued by run {continued.run.run_id}, which waits in the queue.")
+    else:
+        done = execute_run(continued.job, continued.run, instance)
+        left = f"failed; `pipeline-assets resume {continued.run.run_id}` continues it"
+        state = "succeeded" if done.success else left
+        _say(f"Run {run.run_id} was continued by run {continued.run.run_id}, which {state}.")
 
 
 def _print(run: DagsterRun, message: str) -> None:

@@ -26,7 +26,9 @@ _NOT_ENDED = {
     DagsterRunStatus.STARTING,
     DagsterRunStatus.CANCELING,
 }
-_NOT_INHERITED = (".dagster/", "dagster/parent_run_id", "dagster/root_run_id", "dagster/run_key", PLACE_TAG)
+_RETRIES = ("dagster/auto_retry_run_id", "dagster/failure_reason", "dagster/retry_number", "dagster/will_retry")
+_NOT_INHERITED = (".dagster/", "dagster/parent_run_id", "dagster/root_run_id", "dagster/run_key", PLACE_TAG, *_RETRIES)
+"""Also what Dagster's `run_retries` notes of one run; by the copy of it the daemon would not try the next one again."""
 _PAGE = 20
 
 
@@ -105,17 +107,43 @@ def resume(
     job: the job of the run; a reconstructable one where its executor uses other processes. loggers: the `loggers` of
     the run's configuration, where the continued run did not say and the job has such. Raises NotResumable.
     """
+    continued = created(instance, run_id, job, loggers)
+    if continued.run is None:
+        return Resumed(continued.plan, None, True)
+    result = execute_run(continued.job, continued.run, instance)
+    return Resumed(continued.plan, continued.run.run_id, result.success)
+
+
+@dataclass(frozen=True)
+class Continued:
+    """A run that continues a chain and has not begun (None: nothing is left to run), its job and its plan."""
+
+    plan: Plan
+    job: IJob
+    run: DagsterRun | None
+
+
+def created(
+    instance: DagsterInstance,
+    run_id: str,
+    job: JobDefinition | ReconstructableJob,
+    loggers: Mapping[str, Any] | None = None,
+    tags: Mapping[str, str] | None = None,
+    *,
+    elsewhere: bool = False,
+) -> Continued:
+    """What `resume` executes, with these tags too; elsewhere: not by this process. Raises NotResumable."""
     run = resumable(instance, run_id)
     executable = _executable(instance, run, job)
     definition = executable.get_definition()
     plan = plan_of(instance, run, definition)
     if not plan.to_run:
-        return Resumed(plan, None, True)
+        return Continued(plan, executable, None)
     quieted = {name: one for name, one in (loggers or {}).items() if name in definition.loggers}
     config = {**({"loggers": quieted} if quieted else {}), **run.run_config}
-    continued = _create(instance, run, executable, plan, config)
-    result = execute_run(executable, continued, instance)
-    return Resumed(plan, continued.run_id, result.success)
+    return Continued(
+        plan, executable, _create(instance, run, executable, plan, config, tags or {}, elsewhere=elsewhere)
+    )
 
 
 def planned(instance: DagsterInstance, run: DagsterRun, job: JobDefinition | ReconstructableJob) -> Plan:
@@ -123,7 +151,16 @@ def planned(instance: DagsterInstance, run: DagsterRun, job: JobDefinition | Rec
     return plan_of(instance, run, _executable(instance, run, job).get_definition(), record=False)
 
 
-def _create(instance: DagsterInstance, run: DagsterRun, job: IJob, plan: Plan, config: Mapping[str, Any]) -> DagsterRun:
+def _create(
+    instance: DagsterInstance,
+    run: DagsterRun,
+    job: IJob,
+    plan: Plan,
+    config: Mapping[str, Any],
+    tags: Mapping[str, str],
+    *,
+    elsewhere: bool,
+) -> DagsterRun:
     """The run that continues the chain, with its parent's tags and a plan of the steps that are left."""
     repository = job.repository.get_definition().repository_load_data if isinstance(job, ReconstructableJob) else None
     definition = job.get_definition()
@@ -137,12 +174,13 @@ def _create(instance: DagsterInstance, run: DagsterRun, job: IJob, plan: Plan, c
     )
     inherited = {name: value for name, value in run.tags.items() if not name.startswith(_NOT_INHERITED)}
     run_id = make_new_run_id()
+    place = {} if elsewhere else place_tag(run_id)
     return instance.create_run_for_job(
         job_def=definition,
         run_id=run_id,
         execution_plan=execution,
         run_config=config,
-        tags={**inherited, **parent_tags(run), **place_tag(run_id), CONTINUES_TAG: run.run_id},
+        tags={**inherited, **parent_tags(run), **place, CONTINUES_TAG: run.run_id, **tags},
         op_selection=run.op_selection,
         asset_selection=selected(instance, run, definition.name),
         resolved_op_selection=run.resolved_op_selection,

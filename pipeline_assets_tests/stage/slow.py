@@ -11,10 +11,22 @@ import dagster as dg
 import polars as pl
 
 from pipeline_assets import stage
+from pipeline_assets.policy import watching
 from pipeline_assets.settings import io_manager
 
 HOW, SECONDS, RETRIES, AGAIN, PROCESSES = "SLOW_HOW", "SLOW_SECONDS", "SLOW_RETRIES", "SLOW_AGAIN", "SLOW_PROCESSES"
+ALWAYS, STOP, INTERVAL = "SLOW_ALWAYS", "SLOW_STOP", "SLOW_INTERVAL"
 NEVER = 300
+
+
+def variables() -> Path:
+    """A JSON object that is added to the environment of each process: so a server that is up is told of other ways."""
+    return Path(os.environ["DAGSTER_HOME"], "variables.json")
+
+
+if "DAGSTER_HOME" in os.environ and variables().exists():
+    os.environ.update(json.loads(variables().read_text()))
+watching.STOP_SECONDS = float(os.environ.get(STOP, watching.STOP_SECONDS))
 
 
 def marker() -> Path:
@@ -30,11 +42,13 @@ def pairs() -> pl.LazyFrame:
 
 
 def be_slow(how: str) -> pl.LazyFrame:
-    """In Python, in C with the GIL held, in polars, or in a child process."""
+    """In Python, in C with the GIL held, in polars, or in a child process; `unreachable` is no slowness but a failure."""
     child = subprocess.Popen(["sleep", str(NEVER)]) if how in {"child", "child_and_native"} else None
     began = {"pid": os.getpid(), "child": child.pid if child else None, "at": time.time()}
     marker().with_suffix(".new").write_text(json.dumps(began))
     marker().with_suffix(".new").rename(marker())
+    if how == "unreachable":
+        raise ConnectionResetError("the far end hung up")
     if how == "python":
         time.sleep(NEVER)
     if how == "gil":
@@ -55,12 +69,12 @@ def first() -> pl.DataFrame:
     timeout=float(os.environ.get(SECONDS, "2")),
     max_retries=int(os.environ.get(RETRIES, "0")),
     retry_on_timeout=AGAIN in os.environ,
-    min_retry_interval=0.1,
-    max_retry_interval=0.2,
+    min_retry_interval=float(os.environ.get(INTERVAL, "0.1")),
+    max_retry_interval=float(os.environ.get(INTERVAL, "0.1")) * 2,
 )
 def second(first: pl.LazyFrame) -> pl.LazyFrame:
-    """The rows of the first; the first time slowly."""
-    if HOW in os.environ and not marker().exists():
+    """The rows of the first; the first time slowly, or always."""
+    if HOW in os.environ and (ALWAYS in os.environ or not marker().exists()):
         return be_slow(os.environ[HOW])
     return first
 
@@ -72,9 +86,10 @@ def third(second: pl.LazyFrame) -> pl.LazyFrame:
 
 
 slow_job = dg.define_asset_job("slow_job", selection="*")
+slow_processes_job = dg.define_asset_job("slow_processes_job", selection="*", executor_def=dg.multiprocess_executor)
 defs = dg.Definitions(
     assets=[first, second, third],
-    jobs=[slow_job],
+    jobs=[slow_job, slow_processes_job],
     resources={"io_manager": io_manager()},
     executor=dg.multiprocess_executor if PROCESSES in os.environ else dg.in_process_executor,
 )

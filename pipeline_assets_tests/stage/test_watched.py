@@ -3,8 +3,7 @@
 import json
 import os
 import signal
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import dagster as dg
@@ -16,6 +15,7 @@ from pipeline_assets.processes import is_alive
 from pipeline_assets.settings import ROOT
 from pipeline_assets_tests.recovery.children import Done, end, materialize, pipeline_assets, start
 from pipeline_assets_tests.stage import slow
+from pipeline_assets_tests.stage.waiting import failures, log_of, seconds_until_dead, wait_for
 
 SLOW = "pipeline_assets_tests.stage.slow"
 JOB = ["-m", "dagster", "job", "execute", "-m", SLOW, "-j", "slow_job"]
@@ -56,18 +56,6 @@ class Child:
         return end(self.process)
 
 
-def wait_for(is_so: Callable[[], object], seconds: float = 90) -> None:
-    deadline = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
-def seconds_until_dead(pid: float, since: float) -> float:
-    wait_for(lambda: not is_alive(int(pid), since))
-    return time.time() - since
-
-
 def finished(instance: dg.DagsterInstance, number: int) -> list[dg.DagsterRun]:
     """All runs, oldest first, when there are so many and none is at work."""
 
@@ -76,10 +64,6 @@ def finished(instance: dg.DagsterInstance, number: int) -> list[dg.DagsterRun]:
 
     wait_for(lambda: len(runs()) == number and all(run.is_finished for run in runs()))
     return runs()
-
-
-def log_of(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
-    return "\n".join(entry.message or entry.user_message for entry in instance.all_logs(run.run_id))
 
 
 @pytest.fixture
@@ -128,6 +112,16 @@ def test_a_run_whose_stage_may_be_tried_again_goes_on_by_itself(tables: Path, in
     assert [DeltaTable(tables / name).version() for name in ("first", "second", "third")] == [0, 0, 0]
 
 
+def test_runs_that_go_on_by_themselves_count_their_attempts_together(
+    tables: Path, instance: dg.DagsterInstance
+) -> None:
+    Child("polars", **{slow.AGAIN: "1", slow.RETRIES: "1", slow.SECONDS: "1", slow.ALWAYS: "1"}).ended()
+    first, second = finished(instance, 2)
+    assert (first.status, second.status) == (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.FAILURE)
+    assert "its process was ended: attempt 2 of 2 follows" in log_of(instance, first)
+    wait_for(lambda: "its process was ended: attempt 2 of 2 was the last" in log_of(instance, second))
+
+
 @pytest.mark.parametrize("again", [True, False])
 def test_with_a_process_a_step_the_run_lives_on_and_the_step_is_tried_again_only_if_it_says_so(
     again: bool, tables: Path, instance: dg.DagsterInstance
@@ -154,11 +148,6 @@ def test_a_step_whose_process_was_killed_is_tried_again_and_the_log_says_so(
     assert (tables / "third").exists()
 
 
-def failures(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
-    events = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
-    return "\n".join(entry.get_dagster_event().step_failure_data.error_display_string for entry in events)
-
-
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
 def test_a_stage_that_is_told_to_stop_stops_and_is_not_tried_again(
     sent: signal.Signals, tables: Path, instance: dg.DagsterInstance
@@ -176,16 +165,18 @@ def test_a_stage_that_is_told_to_stop_stops_and_is_not_tried_again(
     assert [DeltaTable(tables / name).version() for name in ("first", "second", "third")] == [0, 0, 0]
 
 
-def test_native_code_that_does_not_hear_the_signal_is_ended(tables: Path, instance: dg.DagsterInstance) -> None:
-    child = Child("gil", **{slow.SECONDS: "200", slow.RETRIES: "3"})
+@pytest.mark.parametrize("processes", [False, True], ids=["in_process", "multiprocess"])
+def test_native_code_that_does_not_hear_the_signal_is_ended(
+    processes: bool, tables: Path, instance: dg.DagsterInstance
+) -> None:
+    child = Child("gil", processes=processes, **{slow.SECONDS: "200", slow.RETRIES: "3"})
     began = child.began()
     child.process.terminate()
     assert seconds_until_dead(began["pid"], began["at"]) < 30
     child.ended()
     (run,) = finished(instance, 1)
-    assert "slow/second did not stop when it was asked to; its process was ended: it is not tried again" in log_of(
-        instance, run
-    )
+    said = "slow/second did not stop when it was asked to; its process was ended: it is not tried again"
+    assert said in log_of(instance, run)
     assert not (tables / "second" / "_delta_log").exists()
 
 

@@ -1,12 +1,6 @@
-"""As a person does it in the UI: launch, see it fail, re-execute from failure, see that upstream has not moved.
+"""As a person does it in the UI: launch, see it fail, re-execute from failure, see that upstream has not moved."""
 
-PIPELINE_ASSETS_SCREENSHOTS=docs/images keeps what was seen.
-"""
-
-import os
 import re
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,33 +10,16 @@ import pytest
 from pipeline_assets.delta.location import Location
 from pipeline_assets_tests.recovery import gathering, story
 from pipeline_assets_tests.recovery.evidence import all_lawful, rows, version
+from pipeline_assets_tests.ui.browser import keep
 from pipeline_assets_tests.ui.server import Dagster, served
 
 pytestmark = [pytest.mark.chromium, pytest.mark.timeout(300)]
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
 
 @pytest.fixture
 def tables(root: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Location:
     monkeypatch.setenv("PIPELINE_ASSETS_ROOT", str(root))
     return Location.of(str(root))
-
-
-@pytest.fixture
-def page() -> Iterator[Any]:
-    """A page of Debian's Chromium."""
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
-        yield browser.new_page(viewport={"width": 1400, "height": 900})
-        browser.close()
-
-
-def keep(page: Any, name: str) -> None:
-    """A screenshot for the docs, if asked for."""
-    if folder := os.environ.get("PIPELINE_ASSETS_SCREENSHOTS"):
-        page.wait_for_load_state("networkidle")
-        page.screenshot(path=Path(folder) / f"{name}.png")
 
 
 def ended(found: list[dict[str, Any]], status: str, count: int) -> bool:
