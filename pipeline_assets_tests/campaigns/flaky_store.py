@@ -1,6 +1,6 @@
 """Run three stages on an S3 server behind a proxy that misbehaves, and look whether anything shows.
 
-    python -m pipeline_assets_tests.campaigns.flaky_store --seed 1 --runs 60 [--rate 0.1]
+    python -m pipeline_assets_tests.campaigns.flaky_store --seed 1 --runs 60 [--rate 0.05]
 
 Each run has a table root of its own, which is empty; every third one is followed by another run on the same tables, whose
 first commits replace rows. Prints what each run met and how many attempts its stages had; ends with 1 where anything was
@@ -91,7 +91,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--runs", type=int, default=60)
-    parser.add_argument("--rate", type=float, default=0.1)
+    parser.add_argument("--rate", type=float, default=0.05)
     asked = parser.parse_args()
     commit = subprocess.check_output(["git", "-C", str(PROJECT), "rev-parse", "HEAD"], text=True).strip()
     print(f"commit {commit}, {' '.join(sys.argv[1:])}", flush=True)

@@ -72,7 +72,7 @@ def with_obstore(s3: S3, url: str | None) -> object:
         client_options={"allow_http": True, "timeout": SHORT},
         retry_config={"max_retries": 0, "retry_timeout": SHORT},
     )
-    return obstore.get(store, "table")
+    return obstore.get(store, "table").bytes()
 
 
 def with_pyarrow(s3: S3, url: str | None) -> object:
@@ -158,6 +158,18 @@ def test_so_is_one_that_is_silent(ask: Ask) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"http://127.0.0.1:{server.getsockname()[1]}"
         assert judged(lambda: ask(NOWHERE, url)).kind is NetworkError
+
+
+@pytest.mark.parametrize(
+    ("ask", "status"),
+    [*((ask, 503) for ask in RUST), *((ask, 200) for ask in RUST if ask is not with_polars), (with_polars, 206)],
+)
+def test_so_is_one_whose_answer_is_cut_off(ask: Ask, status: int) -> None:
+    length = {"Content-Length": "1000", **({"Content-Range": "bytes 0-999/1000"} if status == 206 else {})}
+    headers = {"Connection": "close", "Last-Modified": "Sat, 01 Jan 2022 00:00:00 GMT", "ETag": '"1"'}
+    with answering(status, {**length, **headers}, body=b"half") as url:
+        verdict = judged(lambda: ask(NOWHERE, url))
+    assert verdict.transient, verdict
 
 
 @pytest.mark.parametrize("ask", [with_deltalake, with_obstore])
