@@ -1,7 +1,9 @@
 """Waiting for what other processes do, with a deadline; what their runs' logs say."""
 
+import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import dagster as dg
 
@@ -20,6 +22,17 @@ def seconds_until_dead(pid: float, since: float) -> float:
     """Wait until a process has gone that was there at a time; seconds from then."""
     wait_for(lambda: not is_alive(int(pid), since))
     return time.time() - since
+
+
+def busy(pid: int, seconds: float = 1.0) -> None:
+    """Wait until a process has computed for so long: then it is in the native code that the test means."""
+
+    def computed() -> float:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return int(fields[11]) / os.sysconf("SC_CLK_TCK")
+
+    before = computed()
+    wait_for(lambda: computed() >= before + seconds)
 
 
 def log_of(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:

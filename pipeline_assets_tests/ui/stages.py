@@ -106,12 +106,13 @@ class Ui:
 
     def heard_by_the_daemon(self, run: dg.DagsterRun) -> None:
         """Wait until the daemon has seen that a run failed, and done with it what `run_retries` say."""
-        failed = self.instance.get_records_for_run(run.run_id, of_type=dg.DagsterEventType.RUN_FAILURE).records
+        newest = self.instance.fetch_run_status_changes(dg.DagsterEventType.RUN_FAILURE, limit=20).records
+        failed = next(record.storage_id for record in newest if record.run_id == run.run_id)
         cursor = "EVENT_LOG_CONSUMER_CURSOR-PIPELINE_FAILURE"
 
         def seen() -> bool:
             found = self.instance.run_storage.get_cursor_values({cursor}).get(cursor)
-            return found is not None and int(found) >= failed[-1].storage_id
+            return found is not None and int(found) >= failed
 
         wait_for(seen)
 

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline_assets_tests.recovery.children import pipeline_assets
 from pipeline_assets_tests.stage import slow
-from pipeline_assets_tests.stage.waiting import failures, log_of, seconds_until_dead, wait_for
+from pipeline_assets_tests.stage.waiting import busy, failures, log_of, seconds_until_dead, wait_for
 from pipeline_assets_tests.ui.browser import keep
 from pipeline_assets_tests.ui.stages import IN_PROCESS, PROCESSES, Ui, end_what_is_left, rows, slow_location
 
@@ -117,6 +117,8 @@ def test_a_run_that_is_terminated_in_the_ui_is_cancelled_whatever_its_stage_does
     before = ui.commits()
     run_id = ui.launch(how, job, ONCE, **{slow.SECONDS: "200", slow.RETRIES: "3"})
     began = ui.began()
+    if how != "python":
+        busy(began["pid"])
     ui.terminate(run_id)
     assert seconds_until_dead(began["pid"], began["at"]) < STOPPING + ROOM
     run = ui.ended(run_id)
