@@ -1,12 +1,13 @@
 """What becomes of an exception out of a stage: another attempt after a while, or the end of the step."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import dagster as dg
 from dagster import DagsterError
 from dagster._core.errors import DagsterExecutionInterruptedError
+from sqlalchemy.exc import SQLAlchemyError
 
 from pipeline_assets.errors import TimedOut
 from pipeline_assets.policy import maintenance
@@ -50,7 +51,8 @@ def guarded(step_context: Any) -> Iterator[None]:
         attempt.stop()
         if isinstance(interrupt, Interrupted):
             raise
-        report(attempt, failures(attempt) + 1, "interrupted", "it is not tried again, and commits nothing any more")
+        with suppress(SQLAlchemyError, OSError):  # what cannot be told must not make another attempt of an interrupt
+            report(attempt, failures(attempt) + 1, "interrupted", "it is not tried again, and commits nothing any more")
         raise Interrupted from interrupt
     except (dg.RetryRequested, dg.Failure, DagsterError, GeneratorExit, SystemExit):
         attempt.stop()
