@@ -128,8 +128,11 @@ def test_a_run_that_is_terminated_in_the_ui_is_cancelled_whatever_its_stage_does
     assert ui.commits() == [before[0] + 1, *before[1:]]
     assert ui.continuing(run_id) == []
 
-    resumed = pipeline_assets("resume", run_id, "-m", slow.__name__)
-    assert resumed.returncode == 0, resumed.stderr
+    if how == "python":
+        assert ui.ended(ui.from_failure(run_id)).status is SUCCESS
+    else:
+        resumed = pipeline_assets("resume", run_id, "-m", slow.__name__)
+        assert resumed.returncode == 0, resumed.stderr
     assert ui.commits() == [number + 1 for number in before]
 
 
@@ -139,8 +142,8 @@ def test_a_run_that_outlasts_max_runtime_stops_and_is_continued_from_the_ui(ui: 
     began = ui.began()
     seconds_until_dead(began["pid"], began["at"])
     run = ui.ended(run_id)
-    assert run.status is FAILURE
-    assert "Exceeded maximum runtime of 8 seconds." in log_of(ui.instance, run)
+    wait_for(lambda: "Exceeded maximum runtime of 8 seconds." in log_of(ui.instance, run))
+    assert ui.run(run_id).status in {FAILURE, CANCELED}  # as the run's process or the daemon comes last
     assert not ui.instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_UP_FOR_RETRY)
     ui.heard_by_the_daemon(run)
     assert ui.continuing(run_id) == []
