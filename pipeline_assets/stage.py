@@ -129,6 +129,7 @@ def _refuse_skipping_without_a_reason(name: str, policy: Policy, made: dg.Assets
 
 
 def _defined(function: Callable[..., Any], policy: Policy, asset: dict[str, Any]) -> dg.AssetsDefinition:
+    asset = {**asset, "op_tags": {**policy.tags(), **(asset.get("op_tags") or {})}}
     if not _SEVERAL & asset.keys():
         made: dg.AssetsDefinition = dg.asset(retry_policy=policy.stock(), code_version=policy.code_version, **asset)(
             function

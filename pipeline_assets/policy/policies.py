@@ -70,6 +70,16 @@ class Policy:
         longest = min(self.max_retry_interval, self.min_retry_interval * 2.0 ** min(failures, 60))
         return max(random.uniform(self.min_retry_interval, longest), asked or 0.0)  # noqa: S311  jitter
 
+    def tags(self) -> dict[str, str]:
+        """The numbers as tags of the op, where the UI shows them; its pages leave out the stock policy."""
+        waits = f"{self.min_retry_interval:g} to {self.max_retry_interval:g} s apart"
+        return {
+            "pipeline_assets/retries": f"{self.max_retries}, {waits}" if self.max_retries else "none",
+            "pipeline_assets/timeout": "none" if self.timeout is None else f"{self.timeout:g} s",
+            "pipeline_assets/retry_on_timeout": str(self.retry_on_timeout).lower(),
+            "pipeline_assets/skip_if_unchanged": str(self.skip_if_unchanged).lower(),
+        }
+
     def stock(self) -> dg.RetryPolicy | None:
         """What an executor goes by where the step's process was killed. No page of Dagster's UI shows it."""
         if self.max_retries == 0:

@@ -151,13 +151,20 @@ def test_a_stage_takes_configuration_and_resources(instance: dg.DagsterInstance,
     assert len(rows(tmp_path, "configured")) == 2
 
 
-def test_the_ui_shows_the_stock_retry_policy() -> None:
-    @stage(max_retries=4, min_retry_interval=7)
+def test_the_op_has_the_stock_retry_policy_and_tags_that_the_ui_shows() -> None:
+    @stage(max_retries=4, min_retry_interval=7, timeout=60, op_tags={"mine": "too"})
     def often() -> None: ...
 
     policy = often.op.retry_policy
     assert policy is not None
     assert (policy.max_retries, policy.delay) == (4, 7)
+    assert often.op.tags == {
+        "mine": "too",
+        "pipeline_assets/retries": "4, 7 to 300 s apart",
+        "pipeline_assets/timeout": "60 s",
+        "pipeline_assets/retry_on_timeout": "false",
+        "pipeline_assets/skip_if_unchanged": "false",
+    }
 
 
 @pytest.mark.parametrize(

@@ -80,8 +80,16 @@ def no_process_is_left() -> Iterator[None]:
 pytestmark = pytest.mark.usefixtures("no_process_is_left")
 
 
-@pytest.mark.parametrize("processes", [False, True], ids=["in_process", "multiprocess"])
-@pytest.mark.parametrize("how", ["polars", "gil", "child", "child_and_native"])
+@pytest.mark.parametrize(
+    ("how", "processes"),
+    [
+        ("polars", False),
+        ("gil", True),
+        ("child_and_native", False),
+        *(pytest.param(how, False, marks=pytest.mark.slow) for how in ("gil", "child")),
+        *(pytest.param(how, True, marks=pytest.mark.slow) for how in ("polars", "child", "child_and_native")),
+    ],
+)
 def test_a_stage_ends_when_its_time_is_up_and_its_run_fails_and_says_why(
     how: str, processes: bool, tables: Path, instance: dg.DagsterInstance
 ) -> None:
