@@ -21,13 +21,14 @@ def scan(
     version: int,
     partitions: Sequence[Partition] | None = None,
     columns: Sequence[str] | None = None,
+    opened: DeltaTable | None = None,
 ) -> pl.LazyFrame:
     """The rows of some partitions (None: all) at a version, as a lazy frame that may be pickled.
 
-    Raises DamagedTable where the version cannot be restored any more, UnsupportedTable for a feature by name,
+    opened: the table at that version, where the caller has it. Raises DamagedTable where the version cannot be restored any more, UnsupportedTable for a feature by name,
     ConfigurationError for columns that it does not have.
     """
-    delta = _open(location, version)
+    delta = open_at(location, version) if opened is None else opened
     _refuse_unreadable(location, delta)
     _refuse_missing_files(location, delta, partitions)
     options = location.polars_options
@@ -53,7 +54,7 @@ def count_rows(location: Location, version: int, partitions: Sequence[Partition]
     """How many rows each partition has at a version: by the log's statistics, else by reading them."""
     if not partitions:
         return {}
-    delta = _open(location, version)
+    delta = open_at(location, version)
     found = dict.fromkeys((one.key for one in partitions), 0)
     owner = owners(partitions)
     columns = delta.metadata().partition_columns
@@ -71,7 +72,8 @@ def empty(schema: pl.Schema) -> pl.LazyFrame:
     return pl.DataFrame(schema=schema).lazy()
 
 
-def _open(location: Location, version: int) -> DeltaTable:
+def open_at(location: Location, version: int) -> DeltaTable:
+    """A table at a version. Raises DamagedTable where that cannot be restored any more."""
     try:
         return DeltaTable(location.uri, version=version, storage_options=location.options)
     except DeltaError as error:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 import polars as pl
+from deltalake import DeltaTable
 
 from pipeline_assets import checkpoints
 from pipeline_assets.chains import Chain, chain_of
@@ -11,7 +12,7 @@ from pipeline_assets.delta.choose import choose_state, newest_told, reads_undone
 from pipeline_assets.delta.decide import Mode, Name, Pin
 from pipeline_assets.delta.handles import newest
 from pipeline_assets.delta.record import Part
-from pipeline_assets.delta.scan import empty, scan
+from pipeline_assets.delta.scan import empty, open_at, scan
 from pipeline_assets.delta.states import has_made_nothing, made_by, states, states_at, written_at
 from pipeline_assets.delta.table import Memory, Table, open_table
 from pipeline_assets.delta.types import polars_type
@@ -54,10 +55,18 @@ def frame_of(found: Read, only: Iterable[str] | None = None, columns: Sequence[s
     frames = []
     if newest:
         version = found.table.same_data_as(found.pin.version)
-        frames.append(scan(found.output.location, version, newest, columns))
+        frames.append(scan(found.output.location, version, newest, columns, _opened(found, version)))
     kept = [one for one in chosen if one.key in found.kept_at]
     frames += [scan(found.output.location, found.kept_at[one.key], [one], columns) for one in kept]
     return frames[0] if len(frames) == 1 else pl.concat(frames, how="vertical")
+
+
+def _opened(found: Read, version: int) -> DeltaTable:
+    """The table at a version, opened once for all partitions of a dict."""
+    if found.opened is None or found.opened.version() != version:
+        here = found.table.delta
+        found.opened = here if here.version() == version else open_at(found.output.location, version)
+    return found.opened
 
 
 def missing(found: Read) -> list[str]:

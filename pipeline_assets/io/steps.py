@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dagster import DagsterInstance
+from deltalake import DeltaTable
 
 from pipeline_assets.chains import Attempt, attempt_of, detached
 from pipeline_assets.delta.decide import Pin
@@ -29,7 +30,7 @@ class Read:
     """An input as the attempt reads it: from which table, at which pin, which partitions.
 
     kept_at: partitions that a foreign commit touched before the pin, read at their own checkpoint's version. ignored: all
-    that one touched after their checkpoint, and the checkpoint's version.
+    that one touched after their checkpoint, and the checkpoint's version. opened: the table at the version that is read.
     """
 
     output: Output
@@ -38,6 +39,7 @@ class Read:
     partitions: list[Partition] = field(default_factory=list)
     kept_at: dict[str, int] = field(default_factory=dict)
     ignored: dict[str, int] = field(default_factory=dict)
+    opened: DeltaTable | None = None
 
     @property
     def keys(self) -> list[str]:
