@@ -25,8 +25,8 @@ def scan(
 ) -> pl.LazyFrame:
     """The rows of some partitions (None: all) at a version, as a lazy frame that may be pickled.
 
-    opened: the table at that version, where the caller has it. Raises DamagedTable where the version cannot be restored any more, UnsupportedTable for a feature by name,
-    ConfigurationError for columns that it does not have.
+    opened: the table at that version, where the caller has it. Raises DamagedTable where the version cannot be restored any
+    more, UnsupportedTable for a feature by name, ConfigurationError for columns that it does not have.
     """
     delta = open_at(location, version) if opened is None else opened
     _refuse_unreadable(location, delta)

@@ -72,12 +72,7 @@ def job_of(work: Work, pause: Pause | None = None) -> dg.JobDefinition:
         return pl.DataFrame({"n": [1, 2, 3]})
 
     merge = MergeConfig(merge_type=MergeType.upsert, predicate="s.n = t.n", source_alias="s", target_alias="t")
-    metadata = {
-        "overwrite": {},
-        "partitions": {"partition_expr": "color"},
-        "append": {"mode": "append"},
-        "merge": {"mode": "merge", "merge_config": merge.model_dump(mode="json", exclude_none=True)},
-    }[work.mode]
+    metadata = {"partitions": {"partition_expr": "color"}, "append": {"mode": "append"}, "merge": {"mode": "merge"}}
 
     @stage(
         name=STAGE,
@@ -85,7 +80,7 @@ def job_of(work: Work, pause: Pause | None = None) -> dg.JobDefinition:
         max_retries=0,
         code_version="1",
         timeout=work.timeout,
-        metadata=metadata,
+        metadata=metadata.get(work.mode),
         partitions_def=dg.StaticPartitionsDefinition(list(COLORS)) if work.mode == "partitions" else None,
     )
     def second(first: pl.LazyFrame) -> pl.LazyFrame:
@@ -95,7 +90,7 @@ def job_of(work: Work, pause: Pause | None = None) -> dg.JobDefinition:
         pause.at("in its function")
         return pause.in_the_middle(rows)
 
-    io = DeltaCheckpointIOManager(root_uri=str(work.root), commit_timeout=SECONDS)
+    io = DeltaCheckpointIOManager(root_uri=str(work.root), commit_timeout=SECONDS, merge_config=merge)
     assets = dg.Definitions(
         assets=[first, second],
         jobs=[dg.define_asset_job(JOB, selection=dg.AssetSelection.all())],

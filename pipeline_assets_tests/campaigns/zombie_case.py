@@ -42,7 +42,7 @@ COMBINATIONS = [
 ]
 LAST = POINTS[-2:]
 """Where an attempt asks nobody any more."""
-TIMEOUTS = (1.0, 4.0, 16.0)
+TIMEOUTS = (2.0, 10.0, 30.0)
 """An attempt that has no time to come to its point has more in the next try."""
 LATE = "committed: stopped in the last instruction before it, and nothing in the table told"
 REASONS = {
