@@ -130,7 +130,7 @@ def _refuse_skipping_without_a_reason(name: str, policy: Policy, made: dg.Assets
 
 def _defined(function: Callable[..., Any], policy: Policy, asset: dict[str, Any]) -> dg.AssetsDefinition:
     asset = {**asset, "op_tags": {**policy.tags(), **(asset.get("op_tags") or {})}}
-    if not _SEVERAL & asset.keys():
+    if not _SEVERAL & {name for name, value in asset.items() if value is not None}:
         made: dg.AssetsDefinition = dg.asset(retry_policy=policy.stock(), code_version=policy.code_version, **asset)(
             function
         )
@@ -253,10 +253,13 @@ async def _in_time(step_context: Any, awaited: Any) -> Any:
     attempt = running_of(step_context)
     assert attempt is not None
     attempt.clock.patient = True
-    waiting = asyncio.ensure_future(awaited)
-    done, _ = await asyncio.wait({waiting}, timeout=attempt.clock.left)
-    if not done:
-        waiting.cancel()
-        await asyncio.wait({waiting}, timeout=GRACE_SECONDS)
-        raise TimeIsUp
-    return waiting.result()
+    try:
+        waiting = asyncio.ensure_future(awaited)
+        done, _ = await asyncio.wait({waiting}, timeout=attempt.clock.left)
+        if not done:
+            waiting.cancel()
+            await asyncio.wait({waiting}, timeout=GRACE_SECONDS)
+            raise TimeIsUp(attempt.clock)
+        return waiting.result()
+    finally:
+        attempt.clock.patient = False

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from hashlib import blake2b
 from typing import Any
 
 import polars as pl
@@ -17,12 +18,14 @@ from pipeline_assets.delta.record import Part, Record
 from pipeline_assets.delta.table import Table
 from pipeline_assets.io.merge_config import MergeType
 from pipeline_assets.io.outputs import Output
-from pipeline_assets.io.steps import Step
+from pipeline_assets.io.steps import Read, Step
 
 READS = "reads"
 """In a merge's notes: for each input the partitions that were read."""
 MADE_BY = "stage"
 """In a stage's notes: code version, configuration and fingerprint that it was made with."""
+WHICH = "read"
+"""In the notes of a stage that has no partitions: which partitions of each input it read."""
 FOREIGN_REPLACED, FOREIGN_UNDER = "replaced_foreign_version", "on_top_of_foreign_version"
 FOREIGN_IGNORED = "ignored_foreign_changes"
 
@@ -132,12 +135,26 @@ def names_its_columns(output: Output) -> bool:
     return output.merge.merge_type is MergeType.custom and not any("_all" in clause for clause, _ in clauses_of(output))
 
 
+def which(reads: Mapping[str, Read]) -> dict[str, str]:
+    """Which partitions of each input are read and there, as a hash: one that is there no more is a change as well."""
+    found = {}
+    for name, read in reads.items():
+        written = set(read.table.written_partitions(read.output.name)) if read.table.is_ours else set(read.keys)
+        there = sorted(written & set(read.keys))
+        found[name] = blake2b("\0".join(there).encode(), digest_size=8).hexdigest()
+    return found
+
+
 def _rows(files: Sequence[DataFile]) -> int:
     return sum(file.rows for file in files)
 
 
 def _notes(step: Step, output: Output, key: str, table: Table | None, one: Partition | None) -> dict[str, Any]:
-    notes: dict[str, Any] = {MADE_BY: dict(step.made_by(key))} if step.made_by is not None else {}
+    notes: dict[str, Any] = {}
+    if step.made_by is not None:
+        notes[MADE_BY] = dict(step.made_by(key))
+        if key == names.WHOLE:
+            notes[WHICH] = which(step.reads)
     ignored = {name: dict(read.ignored) for name, read in step.reads.items() if read.ignored}
     if ignored:
         notes[FOREIGN_IGNORED] = ignored

@@ -1,9 +1,11 @@
 """Whether what an attempt would compute is there already, so that nothing is computed."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+
+import dagster as dg
+from dagster import DagsterEventType
 
 from pipeline_assets import checkpoints
-from pipeline_assets.chains import chain_of
 from pipeline_assets.delta import names
 from pipeline_assets.delta.decide import Pin
 from pipeline_assets.delta.record import Part
@@ -11,11 +13,14 @@ from pipeline_assets.delta.table import Live, Table
 from pipeline_assets.io.facts import committed_by_chain
 from pipeline_assets.io.outputs import Output
 from pipeline_assets.io.partitions import partitions_among
-from pipeline_assets.io.proposals import MADE_BY
+from pipeline_assets.io.proposals import MADE_BY, WHICH, which
 from pipeline_assets.io.reading import memory_of, read_what_is_undone
 from pipeline_assets.io.step_outputs import Written
 from pipeline_assets.io.steps import Outcome, Read, Step
 
+ERROR = dg.AssetCheckSeverity.ERROR
+_LOOKED_AT = 10
+"""Records of a check, of which the newest that is a verdict counts."""
 FORCE_TAG = "pipeline_assets/force"
 """A run with this tag computes what is unchanged as well."""
 
@@ -36,10 +41,12 @@ def committed(step: Step, written: Written, table: Table) -> dict[str, Outcome] 
     return outcomes
 
 
-def unchanged(step: Step, written: Written, table: Table, *, checked: bool) -> dict[str, Outcome] | None:
+def unchanged(
+    step: Step, written: Written, table: Table, checks: Collection[dg.AssetCheckKey]
+) -> dict[str, Outcome] | None:
     """The live checkpoints of an output, where each was made from what this attempt reads, and in the same way.
 
-    checked: whether asset checks have a word in what is good.
+    checks: the asset's, which have a word in what is good.
     """
     output = written.output
     if table.base is not None or step.made_by is None:
@@ -55,8 +62,10 @@ def unchanged(step: Step, written: Written, table: Table, *, checked: bool) -> d
             return None
         if table.foreign_between(one, live.version, table.version) or not _from_the_same(step.reads, live.part.pins):
             return None
+        if one.key == names.WHOLE and live.part.notes.get(WHICH) != which(step.reads):
+            return None
         outcomes[one.key] = Outcome(live.version, live.part, checkpoints.SKIPPED)
-    return None if checked and _check_failed(step, output, outcomes.values()) else outcomes
+    return None if checks and _check_failed(step, output, outcomes.values(), checks) else outcomes
 
 
 def _part_at(step: Step, output: Output, table: Table, key: str, version: int) -> Part | None:
@@ -90,14 +99,23 @@ def _same(read: Read, then: Pin) -> bool:
     return all(table.txns.get(names.data(read.output.name, key), 0) <= then.version for key in read.keys)
 
 
-def _check_failed(step: Step, output: Output, outcomes: Iterable[Outcome]) -> bool:
-    """Whether a blocking check said of one of the checkpoints that it is no good."""
-    instance, asset_key = step.instance, output.asset_key
-    if instance is None or asset_key is None:
+def _check_failed(step: Step, output: Output, outcomes: Iterable[Outcome], checks: Iterable[dg.AssetCheckKey]) -> bool:
+    """Whether the newest word of a blocking check, since one of the checkpoints was made, is that it is no good."""
+    if step.instance is None or output.asset_key is None:
         return False
-    for made_by, attempt in {(one.part.run, one.part.attempt) for one in outcomes}:
-        run = instance.get_run_by_id(made_by)
-        failed = checkpoints.failed_check(instance, chain_of(instance, run), asset_key) if run is not None else None
-        if failed is not None and failed >= attempt:
+    made = min(one.part.attempt for one in outcomes) / 1000
+    for key in checks:
+        records = step.instance.event_log_storage.get_asset_check_execution_history(key, limit=_LOOKED_AT)
+        events = [one.event for one in records if one.event is not None and one.event.timestamp >= made]
+        # The newest may only have been planned, as by the run that asks.
+        verdict = next(
+            (
+                event.get_dagster_event().asset_check_evaluation_data
+                for event in events
+                if event.get_dagster_event().event_type is DagsterEventType.ASSET_CHECK_EVALUATION
+            ),
+            None,
+        )
+        if verdict is not None and verdict.blocking and not verdict.passed and verdict.severity is ERROR:
             return True
     return False

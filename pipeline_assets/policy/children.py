@@ -10,11 +10,15 @@ _SLACK_SECONDS = 0.05
 """Start times in /proc are ticks of 10 ms since a boot time in whole seconds, so the boot time is taken more exactly."""
 
 
-def end_since(moment: float, spare: frozenset[int] = frozenset()) -> list[int]:
+spared: set[int] = set()
+"""Processes of our own, which are not ended: those that watch."""
+
+
+def end_since(moment: float) -> list[int]:
     """SIGKILL the descendants of this process that began after a moment (seconds since 1970); their ids."""
     ended = []
     for pid, began in descendants(os.getpid()).items():
-        if began >= moment - _SLACK_SECONDS and pid not in spare:
+        if began >= moment - _SLACK_SECONDS and pid not in spared:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
                 ended.append(pid)

@@ -7,6 +7,7 @@ for it, is interrupted: never Dagster, which may be storing an event.
 
 import ctypes
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -20,8 +21,19 @@ SIGNAL: int = signal.SIGRTMIN + 9 if hasattr(signal, "SIGRTMIN") else signal.SIG
 LATER_SECONDS = 0.01
 
 
+_STORING = ("dagster._core.instance", "dagster._core.storage")
+"""Modules of Dagster's in which nothing is interrupted: a connection that is broken off may keep its lock."""
+
+
 class TimeIsUp(BaseException):
-    """Raised inside a stage when its time is up; no `Exception`, so that a stage which catches those ends as well."""
+    """Raised inside a stage when its time is up; no `Exception`, so that a stage which catches those ends as well.
+
+    clock: whose time; None where Python raised it in another thread than the main one, whose own it is.
+    """
+
+    def __init__(self, clock: "Clock | None" = None) -> None:
+        self.clock = clock
+        super().__init__()
 
 
 class Clock:
@@ -54,7 +66,7 @@ class Clock:
         """Raise TimeIsUp when the time is up."""
         if self.passed and self._timer is not None:
             self.rung = True
-            raise TimeIsUp
+            raise TimeIsUp(self)
 
     def stop(self) -> None:
         """The attempt is over; nothing rings any more."""
@@ -63,8 +75,12 @@ class Clock:
             self._timer = None
 
     def end_children(self) -> None:
-        """End the processes that were begun while the clock ran."""
-        children.end_since(self._began_at)
+        """End the processes that were begun while the clock ran.
+
+        Of another thread than the main one they may be somebody else's, and are left alone.
+        """
+        if self._thread is threading.main_thread():
+            children.end_since(self._began_at)
 
     @contextmanager
     def inside(self) -> Iterator[None]:
@@ -90,6 +106,9 @@ class Clock:
         if self._thread is threading.main_thread():
             signal.pthread_kill(self._thread.ident or 0, SIGNAL)
         elif self._depth and not self.patient:
+            if _is_storing(sys._current_frames().get(self._thread.ident or 0)):  # noqa: SLF001  no other way to see it
+                self.ring_later()
+                return
             self.rung = True
             ident = ctypes.c_ulong(self._thread.ident or 0)
             ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, ctypes.py_object(TimeIsUp))
@@ -108,12 +127,21 @@ def _listen() -> None:
 def _wake(_signal: int, frame: FrameType | None) -> None:
     """Runs in the main thread, between two of its instructions."""
     module = str(frame.f_globals.get("__name__")) if frame is not None else ""
-    if module.startswith(("asyncio.", "selectors")):
-        return  # what waits in an event loop is ended by the loop's own time-out, else the loop would break
     for clock in _running:
         if clock._thread is threading.main_thread() and clock.passed and not clock.rung:  # noqa: SLF001
-            if module == "contextlib":  # on the way out of a guard, whose `except` would not see it any more
+            if clock.patient and module.startswith(("asyncio.", "selectors")):
+                continue  # what waits in Dagster's event loop is ended by the loop's own time-out, else the loop would break
+            if module == "contextlib" or _is_storing(frame):  # on the way out of a guard its `except` would not see it
                 clock.ring_later()
-                return
+                continue
             clock.rung = True
-            raise TimeIsUp
+            raise TimeIsUp(clock)
+
+
+def _is_storing(frame: FrameType | None) -> bool:
+    """Whether a frame was called by Dagster's storage."""
+    while frame is not None:
+        if str(frame.f_globals.get("__name__")).startswith(_STORING):
+            return True
+        frame = frame.f_back
+    return False

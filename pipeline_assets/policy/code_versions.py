@@ -8,6 +8,7 @@ What counts, and what does not:
 - Of a package that is named only on the way to one of its modules (`a` in `from a.b import c`), `__init__` counts, and is
   not followed. Else every stage of a project whose `__init__` gathers its definitions would depend on every other.
 - An installed package counts by the name and version of its distributions, and is not followed.
+- What a function is bound to counts by its values (policy/plain.py): a partial's arguments, a method's object, a closure's.
 - Not seen: data files, modules whose names are made at run time, a function below a decorator without
   `functools.wraps`.
 """
@@ -19,9 +20,11 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from types import CellType, FunctionType
 from typing import Any
 
 from pipeline_assets.policy.installed import installed_as, of_demo
+from pipeline_assets.policy.plain import plain
 from pipeline_assets.policy.sources import NOTHING, Source, digest, own_source, source_of
 
 
@@ -33,9 +36,9 @@ def code_version_of(function: Callable[..., Any]) -> str:
     by its bytecode where Python does not have the source; other functions and globals that it uses are not seen then.
     No error is raised for what cannot be parsed, which counts by its bytes, nor found, which counts by its name.
     """
-    function = _innermost(function)
+    function, bound = _innermost(function)
     root = _module_of(function)
-    lines = {f"Python {sys.version_info.major}.{sys.version_info.minor}"}
+    lines = {f"Python {sys.version_info.major}.{sys.version_info.minor}", *(f"bound {plain(one)}" for one in bound)}
     if root:
         lines |= _lines_of(root)
     if not root or not _lies_in(root, function):
@@ -44,13 +47,32 @@ def code_version_of(function: Callable[..., Any]) -> str:
     return digest("\n".join(sorted(lines)).encode(errors="surrogatepass"))
 
 
-def _innermost(function: Any) -> Any:
+def _innermost(function: Any) -> tuple[Any, list[Any]]:
+    """What is called in the end, and what it is called with: a partial's arguments, a method's object, a closure's values."""
+    bound: list[Any] = []
     while True:
-        inner = inspect.unwrap(function.func if isinstance(function, functools.partial) else function)
-        inner = getattr(inner, "__func__", inner)
+        inner = function
+        if isinstance(function, functools.partial):
+            bound += [given for given in (function.args, function.keywords) if given]
+            inner = function.func
+        inner = inspect.unwrap(inner)
+        if inspect.ismethod(inner):
+            bound.append(inner.__self__)
+            inner = inner.__func__
         if inner is function:
-            return function
+            cells = getattr(function, "__closure__", None) or ()
+            if getattr(function, "__dict__", None) and not isinstance(function, (type, FunctionType)):
+                bound.append(function)  # an object that can be called
+            return function, [*bound, *(cell.cell_contents for cell in cells if _is_filled(cell))]
         function = inner
+
+
+def _is_filled(cell: CellType) -> bool:
+    try:
+        _ = cell.cell_contents
+    except ValueError:  # a name that is bound later, as a function's own
+        return False
+    return True
 
 
 def _module_of(function: Any) -> ModuleSpec | None:

@@ -29,6 +29,9 @@ def classify(error: BaseException, transient: Sequence[Rule] = (), permanent: Se
     of a Rust library unless its text is a storage's. Interrupts (KeyboardInterrupt, SystemExit, GeneratorExit,
     DagsterExecutionInterruptedError) are no failures: callers let them pass and never ask.
     """
+    grouped = getattr(error, "exceptions", None)
+    if isinstance(grouped, tuple) and grouped:
+        return _worst([classify(one, transient, permanent) for one in grouped])
     layers = list(_layers(error))
     verdict = next((found for _, found in reversed(layers) if isinstance(found, Verdict)), None)
     verdict = verdict or named(ProgrammingError, error)
@@ -37,6 +40,12 @@ def classify(error: BaseException, transient: Sequence[Rule] = (), permanent: Se
     if any(_matches(one, transient) for one, _ in layers):
         return verdict if verdict.transient else Verdict(ServiceUnavailable, verdict.said, verdict.retry_after)
     return verdict
+
+
+def _worst(verdicts: Sequence[Verdict]) -> Verdict:
+    """Of a group of exceptions: that of the first which is permanent, else of the one that asks for the longest wait."""
+    permanent = next((one for one in verdicts if not one.transient), None)
+    return permanent or max(verdicts, key=lambda one: one.retry_after or 0.0)
 
 
 def _matches(error: BaseException, rules: Sequence[Rule]) -> bool:

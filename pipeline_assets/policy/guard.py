@@ -1,15 +1,14 @@
 """What becomes of an exception out of a stage: another attempt after a while, or the end of the step."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
 import dagster as dg
 from dagster import DagsterError
 from dagster._core.errors import DagsterExecutionInterruptedError
-from sqlalchemy.exc import SQLAlchemyError
 
-from pipeline_assets.errors import TimedOut
+from pipeline_assets.errors import ConfigurationError, TimedOut, TransientError
 from pipeline_assets.policy import maintenance
 from pipeline_assets.policy.clock import TimeIsUp
 from pipeline_assets.policy.failures import Verdict, classify
@@ -17,6 +16,8 @@ from pipeline_assets.policy.reports import failures, report
 from pipeline_assets.policy.running import Running, running_of
 from pipeline_assets.policy.starting import start
 
+LONGEST_WAIT = 3600.0
+"""Seconds that a far end may ask for; for longer ones a run is not kept waiting, and fails."""
 _AS_OFTEN_AS_WE_SAY = 1_000_000
 """Dagster counts an attempt too where data has to be computed again, which is no failure; so we count ourselves."""
 
@@ -51,15 +52,24 @@ def guarded(step_context: Any) -> Iterator[None]:
         attempt.stop()
         if isinstance(interrupt, Interrupted):
             raise
-        with suppress(SQLAlchemyError, OSError):  # what cannot be told must not make another attempt of an interrupt
-            report(attempt, failures(attempt) + 1, "interrupted", "it is not tried again, and commits nothing any more")
+        attempt.clock.end_children()
+        report(attempt, failures(attempt) + 1, "interrupted", "it is not tried again, and commits nothing any more")
         raise Interrupted from interrupt
-    except (dg.RetryRequested, dg.Failure, DagsterError, GeneratorExit, SystemExit):
+    except (dg.RetryRequested, DagsterError, GeneratorExit, SystemExit):
         attempt.stop()
         raise
     except BaseException as error:  # polars' panics are no `Exception`
         attempt.stop()
+        if _is_decided(attempt, error):
+            raise
         raise _answer(attempt, error) from error
+
+
+def _is_decided(attempt: Running, error: BaseException) -> bool:
+    """What is not for this attempt to judge: a failure that its author wants final, the end of another attempt's time."""
+    if isinstance(error, TimeIsUp):
+        return error.clock not in {None, attempt.clock}
+    return isinstance(error, dg.Failure) and not error.allow_retries
 
 
 def _answer(attempt: Running, error: BaseException) -> Exception:
@@ -68,6 +78,8 @@ def _answer(attempt: Running, error: BaseException) -> Exception:
     verdict, transient = _judge(attempt, error)
     failed, attempts = failures(attempt) + 1, policy.max_retries + 1
     what = f"{'transient' if transient else 'permanent'}, {verdict.said}"
+    if (verdict.retry_after or 0.0) > LONGEST_WAIT:
+        transient, what = False, f"{what}, which asks to be left alone for {verdict.retry_after:.0f} s"
     if transient and failed < attempts:
         wait = policy.wait_after(failed, verdict.retry_after)
         said = f"attempt {failed + 1} of {attempts} in {wait:.0f} s: {what}"
@@ -81,13 +93,19 @@ def _answer(attempt: Running, error: BaseException) -> Exception:
 
 def _judge(attempt: Running, error: BaseException) -> tuple[Verdict, bool]:
     policy = attempt.policy
-    if isinstance(error, TimeIsUp) or attempt.clock.passed:
+    if attempt.clock.passed or (isinstance(error, TimeIsUp) and policy.timeout is not None):
         attempt.clock.end_children()
         attempt.give_up()
         return Verdict(TimedOut, f"timed out after {policy.timeout:g} s"), policy.retry_on_timeout
     if isinstance(error, TimedOut):  # of an attempt before, whose process was ended
         return Verdict(TimedOut, f"timed out after {policy.timeout:g} s"), False
-    verdict = classify(error, policy.transient, policy.permanent)
+    if isinstance(error, dg.Failure) and error.__cause__ is None:  # its author allows retries
+        return Verdict(TransientError, "Failure"), True
+    try:
+        verdict = classify(error, policy.transient, policy.permanent)
+    except Exception as broken:  # noqa: BLE001  whatever a rule of the user's raises; it ends the stage
+        rule = f"a rule of transient or permanent raised {type(broken).__name__}, asked about {type(error).__name__}"
+        return Verdict(ConfigurationError, rule), False
     if attempt.step is not None:
         verdict = maintenance.seen(attempt.step, verdict)
     return verdict, verdict.transient

@@ -16,6 +16,8 @@ POLICY = "__pipeline_assets_policy__"
 NO_BACKOFF = "PIPELINE_ASSETS_NO_BACKOFF"
 """Set to anything in tests: nothing waits before it is tried again."""
 
+LONGEST = 1e8
+"""Three years, in seconds; what is longer is no time-out, and more than a timer takes."""
 defined: set[str] = set()
 """Names of the stages that were defined in this process."""
 
@@ -41,7 +43,16 @@ class Policy:
 
     def refuse_impossible(self, name: str) -> None:
         """Raise ConfigurationError for numbers that make no sense, alone or together."""
+        numbers: dict[str, Any] = {"max_retries": self.max_retries, "min_retry_interval": self.min_retry_interval}
+        numbers |= {"max_retry_interval": self.max_retry_interval, "timeout": self.timeout or 1}
+        for what, number in numbers.items():
+            if not isinstance(number, (int, float)) or not abs(number) <= LONGEST:
+                raise ConfigurationError(
+                    f"Stage {name} cannot be defined: {what} is {number!r}, and not a number up to {LONGEST:.0f}. Nothing "
+                    "was run; mend its @stage(...)."
+                )
         wrong = {
+            "fingerprint is no function": self.fingerprint is not None and not callable(self.fingerprint),
             "max_retries is negative": self.max_retries < 0,
             "min_retry_interval is negative": self.min_retry_interval < 0,
             "max_retry_interval is below min_retry_interval": self.max_retry_interval < self.min_retry_interval,
@@ -86,7 +97,7 @@ class Policy:
             return None
         return dg.RetryPolicy(
             max_retries=self.max_retries,
-            delay=self.min_retry_interval,
+            delay=0 if os.environ.get(NO_BACKOFF) else self.min_retry_interval,
             backoff=dg.Backoff.EXPONENTIAL,
             jitter=dg.Jitter.PLUS_MINUS,
         )

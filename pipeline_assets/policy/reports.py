@@ -1,12 +1,16 @@
 """What the event log says of attempts that failed: which it was, the class of its error, and what happens next."""
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
 from dagster import DagsterEventType, DagsterInstance, DagsterRun, MetadataValue
 from dagster._core.events import EngineEventData
+from sqlalchemy.exc import SQLAlchemyError
 
 from pipeline_assets.policy.running import Running
+
+logger = logging.getLogger(__name__)
 
 ATTEMPT, CLASS, NEXT, WAIT = "stage/attempt", "stage/error_class", "stage/next", "stage/wait_seconds"
 """In the engine event of an attempt that failed: which it was, the class of its error, and what happens next."""
@@ -32,7 +36,10 @@ def failures(attempt: Running) -> int:
 
 def failures_of(instance: DagsterInstance, run: DagsterRun, step_key: str) -> int:
     """How many attempts at a step have failed in a run, and in those that it goes on from by itself."""
-    entries = instance.all_logs(run.run_id, of_type=DagsterEventType.ENGINE_EVENT)
+    try:
+        entries = instance.all_logs(run.run_id, of_type=DagsterEventType.ENGINE_EVENT)
+    except (SQLAlchemyError, OSError):
+        return 0
     of_step = (entry.get_dagster_event() for entry in entries if entry.step_key == step_key)
     here = sum(ATTEMPT in event.engine_event_data.metadata for event in of_step)
     parent, step, number = run.tags.get(FAILED_BEFORE_TAG, "  ").split(" ")
@@ -74,7 +81,11 @@ def report_attempt(
         **{f"table of {name}": _link(uri) for name, uri in (tables or {}).items()},
         "to continue": MetadataValue.text(f"pipeline-assets resume {run.run_id}"),
     }
-    instance.report_engine_event(message, run, EngineEventData(metadata), step_key=step_key)
+    try:
+        instance.report_engine_event(message, run, EngineEventData(metadata), step_key=step_key)
+    except (SQLAlchemyError, OSError):
+        # What follows of the failure must not depend on whether it can be told.
+        logger.exception("%s, and Dagster's storage does not take it", message)
     return metadata
 
 

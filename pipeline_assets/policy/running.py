@@ -13,6 +13,7 @@ from pipeline_assets.policy.clock import Clock
 from pipeline_assets.policy.policies import Policy, policy_of
 
 _ENDS = {DagsterEventType.STEP_SUCCESS, DagsterEventType.STEP_FAILURE, DagsterEventType.STEP_UP_FOR_RETRY}
+_RUN_ENDS = {DagsterEventType.PIPELINE_SUCCESS, DagsterEventType.PIPELINE_FAILURE, DagsterEventType.PIPELINE_CANCELED}
 
 
 @dataclass(eq=False)
@@ -77,6 +78,8 @@ def _stop_at_the_end(attempt: Running) -> None:
 
     def heard(entry: Any) -> None:
         event = entry.dagster_event
+        if event is not None and event.event_type in _RUN_ENDS:
+            _by_run.pop(known, None)
         if event is None or event.event_type not in _ENDS:
             return
         for one in list(of_run):

@@ -1,20 +1,21 @@
 """How an attempt of a stage begins: what is there already is not computed again."""
 
-import functools
 import inspect
 import json
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from hashlib import blake2b
 from typing import Any
 
 import dagster as dg
 import polars as pl
 import pyarrow as pa
+from dagster._core.types.dagster_type import PythonObjectDagsterType, TypeHintInferredDagsterType
 
 from pipeline_assets.delta.handles import keep, newest
 from pipeline_assets.io.step_outputs import Written, begun, written_by
 from pipeline_assets.io.steps import Outcome, Step
 from pipeline_assets.io.unchanged import FORCE_TAG, committed, unchanged
+from pipeline_assets.policy.plain import plain
 from pipeline_assets.policy.policies import Policy, policy_of
 
 Settled = Mapping[str, dict[str, Outcome]]
@@ -25,6 +26,8 @@ _EMPTY: Mapping[Any, Any] = {
     pa.RecordBatchReader: lambda: pa.table({}).to_reader(),
     Any: pl.LazyFrame,
 }
+_BY_PYTHON = (PythonObjectDagsterType, TypeHintInferredDagsterType)
+"""The Dagster types whose check is `isinstance`."""
 
 
 def standing(step_context: Any) -> Settled | None:
@@ -39,7 +42,7 @@ def standing(step_context: Any) -> Settled | None:
     if policy is None or not outputs or len(outputs) < len(_tables(step_context)):
         return None
     if policy.skip_if_unchanged:
-        step.made_by = _made_by(step_context, policy)
+        step.made_by = _made_by(step_context, policy, {key for one in outputs for key in one.keys})
     may_skip = policy.skip_if_unchanged and _may_skip(step_context, step, policy)
     found = {}
     for one in outputs:
@@ -66,7 +69,7 @@ def _stands(step: Step, one: Written, step_context: Any, *, may_skip: bool) -> d
         return None
     found = committed(step, one, table)
     if found is None and may_skip:
-        found = unchanged(step, one, table, checked=_has_checks(step_context, one))
+        found = unchanged(step, one, table, _checks_of(step_context, one))
     if found is None:
         keep(table)
     else:
@@ -78,35 +81,48 @@ def _may_skip(step_context: Any, step: Step, policy: Policy) -> bool:
     """Whether all that the stage reads is known by version, or by the fingerprint that it declares."""
     if FORCE_TAG in step_context.dagster_run.tags:
         return False
-    read = [one for one in step_context.op_def.input_defs if not one.dagster_type.is_nothing]
-    return policy.fingerprint is not None or (bool(step.reads) and len(step.reads) == len(read))
+    # Also of `deps`, of which nobody knows what is read.
+    return policy.fingerprint is not None or (
+        bool(step.reads) and len(step.reads) == len(step_context.op_def.input_defs)
+    )
 
 
-def _made_by(step_context: Any, policy: Policy) -> Callable[[str], Mapping[str, str]]:
-    """For a partition's key: code version, configuration of the op and of its resources, and fingerprint, as short text."""
+def _made_by(step_context: Any, policy: Policy, keys: Iterable[str]) -> Callable[[str], Mapping[str, str]]:
+    """For a partition's key: code version, configuration of the op and of resources, and fingerprint, as short text.
+
+    Fingerprints are taken now, before anything is read: what changes while it is read is a change.
+    """
     resolved = step_context.resolved_run_config
     node = resolved.ops.get(str(step_context.node_handle))
-    resources = {
-        key: resolved.resources[key].config
-        for key in sorted(step_context.required_resource_keys - _io_managers(step_context))
-        if key in resolved.resources
-    }
-    config = {"op": node.config if node else None, "resources": resources}
+    managers = _io_managers(step_context)
+    own = step_context.required_resource_keys - managers
+    needed = _with_their_own(step_context.job_def.resource_defs, own)
+    resources = {key: resolved.resources[key].config for key in sorted(needed) if key in resolved.resources}
+    used = step_context.scoped_resources_builder.build(own)
+    values = {key: plain(value) for key, value in used._asdict().items()}
+    config = {"op": node.config if node else None, "resources": resources, "values": values}
     shared = {"code": policy.code_version, "config": _short(config)}
 
-    @functools.cache
-    def made_by(key: str) -> Mapping[str, str]:
-        if policy.fingerprint is None:
-            return shared
-        return {**shared, "fingerprint": _short(_fingerprint(policy.fingerprint, key))}
-
-    return made_by
+    if policy.fingerprint is None:
+        return lambda _: shared
+    taken = {key: {**shared, "fingerprint": _short(_fingerprint(policy.fingerprint, key))} for key in keys}
+    return taken.__getitem__
 
 
 def _fingerprint(function: Callable[..., Any], key: str) -> Any:
     """What the function says; one that takes a parameter is asked for the partition."""
     takes = [one for one in inspect.signature(function).parameters.values() if one.default is one.empty]
     return function(key) if takes else function()
+
+
+def _with_their_own(definitions: Mapping[str, dg.ResourceDefinition], keys: Iterable[str]) -> set[str]:
+    """Keys of resources, and of those that they need."""
+    found: set[str] = set()
+    open_ = set(keys)
+    while open_:
+        found |= open_
+        open_ = {more for key in open_ for more in definitions[key].required_resource_keys} - found
+    return found
 
 
 def _io_managers(step_context: Any) -> set[str]:
@@ -125,9 +141,11 @@ def _tables(step_context: Any) -> list[Any]:
 
 
 def _type_of(step_context: Any, one: Written) -> Any:
-    return step_context.op_def.output_def_named(one.output_name).dagster_type.typing_type
+    """The Python type of an output; None where a type check of the user's would judge a placeholder."""
+    dagster_type = step_context.op_def.output_def_named(one.output_name).dagster_type
+    return dagster_type.typing_type if dagster_type.is_any or isinstance(dagster_type, _BY_PYTHON) else None
 
 
-def _has_checks(step_context: Any, one: Written) -> bool:
+def _checks_of(step_context: Any, one: Written) -> set[dg.AssetCheckKey]:
     graph = step_context.job_def.asset_layer.asset_graph
-    return one.output.asset_key is not None and bool(graph.get_check_keys_for_assets({one.output.asset_key}))
+    return set(graph.get_check_keys_for_assets({one.output.asset_key})) if one.output.asset_key is not None else set()

@@ -26,6 +26,8 @@ STOPS = {signal.SIGTERM, signal.SIGINT}
 TIMEOUT, INTERRUPT = "timeout", "interrupt"
 LOOK_SECONDS = 0.5
 """How often a Request is looked for."""
+LONGEST_WAIT = 3600.0
+"""No wait is longer, since `select` knows no longer ones than a time_t."""
 TELL_SECONDS = 15.0
 """How long a process that is to be ended may live on until its end was told."""
 
@@ -60,7 +62,7 @@ def watch(pid: int, signals: int) -> dict[str, Any] | None:
         ends = [one["kill_at"] for one in armed.values() if one["kill_at"] is not None]
         waits = [max(min(ends) - time.monotonic(), 0.0)] if ends else []
         waits += [LOOK_SECONDS for one in armed.values() if one["request"] and one["why"] != INTERRUPT][:1]
-        ready, _, _ = select.select([0, signals, *gone], [], [], min(waits, default=None))
+        ready, _, _ = select.select([0, signals, *gone], [], [], min([*waits, LONGEST_WAIT]))
         stopped = signals in ready and STOPS & set(os.read(signals, 4096))
         for one in armed.values():
             if one["why"] != INTERRUPT and (stopped or (one["request"] and one["request"].is_made())):

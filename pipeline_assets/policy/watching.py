@@ -17,7 +17,7 @@ from typing import Any
 from dagster._core.definitions.reconstruct import ReconstructableJob
 from dagster._serdes import serialize_value
 
-from pipeline_assets.policy import policies, watch
+from pipeline_assets.policy import children, policies, watch
 from pipeline_assets.policy.running import Running
 
 GRACE_SECONDS = 1.0
@@ -51,6 +51,7 @@ class Watcher:
         finally:
             os.close(orders)
             os.close(signals)
+        children.spared.add(self._process.pid)
 
     def tell(self, said: Mapping[str, Any]) -> None:
         """Pass an order on. Raises BrokenPipeError where the watcher was killed."""
@@ -136,6 +137,7 @@ def _payload(attempt: Running, step_context: Any, ends: str) -> dict[str, Any]:
         "run": attempt.run.run_id,
         "step": attempt.step_key,
         "name": attempt.name,
+        "tables": attempt.tables,
         "seconds": attempt.policy.timeout,
         "retry": attempt.policy.retry_on_timeout,
         "max_retries": attempt.policy.max_retries,

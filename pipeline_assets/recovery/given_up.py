@@ -44,7 +44,10 @@ def told(said: Mapping[str, Any]) -> None:
         message = f"{said['name']} {why}; its process was ended"
         following = _following(failures, said["max_retries"] + 1 if timed_out and said["retry"] else 0)
         kind = TimedOut.__name__ if timed_out else "interrupted"
-        metadata = report_attempt(instance, run, said["step"], f"{message}: {following}", failures, kind, following)
+        heading = f"{message}: {following}"
+        metadata = report_attempt(
+            instance, run, said["step"], heading, failures, kind, following, tables=said["tables"]
+        )
         if said["ends"] != RUN:
             return
         _report_step(instance, run, said["step"], message, kind, metadata)

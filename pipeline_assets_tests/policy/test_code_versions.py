@@ -242,8 +242,42 @@ def test_partials_methods_classes_and_objects_count_by_their_module(project: Pro
     project.write("stage_of_test.py", STAGE + "\n\nclass Made:\n    def run(self): ...\n    def __call__(self): ...\n")
     expected = project.version()
     module = sys.modules["stage_of_test"]
-    for other in (functools.partial(module.stage), module.Made().run, module.Made.run, module.Made, module.Made()):
+    for other in (functools.partial(module.stage), module.Made.run, module.Made, module.Made()):
         assert code_version_of(other) == expected
+
+
+FACTORY = """
+import functools
+
+def made(number, text="a"):
+    def stage():
+        return number, text
+    return stage
+
+class Made:
+    def __init__(self, number):
+        self.number = number
+    def run(self): ...
+    def __call__(self): ...
+
+def part(number):
+    return functools.partial(plus, number)
+
+def plus(one): ...
+
+def method(number):
+    return Made(number).run
+"""
+
+
+@pytest.mark.parametrize("factory", ["made", "Made", "part", "method"])
+def test_what_a_function_is_bound_to_counts_by_its_value(factory: str, project: Project) -> None:
+    """A factory of stages lies in one module, what it is called with in another."""
+    project.write("stage_of_test.py", STAGE + FACTORY)
+    project.version()
+    make = getattr(sys.modules["stage_of_test"], factory)
+    assert code_version_of(make(1)) == code_version_of(make(1))
+    assert code_version_of(make(1)) != code_version_of(make(3))
 
 
 def test_functions_that_have_no_file_differ_by_what_they_do() -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from pipeline_assets import stage
 from pipeline_assets.errors import ConfigurationError
+from pipeline_assets.policy.policies import NO_BACKOFF
 from pipeline_assets_tests.io_manager.running import rows, run, told
 
 DAYS = dg.StaticPartitionsDefinition(["a", "b"])
@@ -151,7 +152,9 @@ def test_a_stage_takes_configuration_and_resources(instance: dg.DagsterInstance,
     assert len(rows(tmp_path, "configured")) == 2
 
 
-def test_the_op_has_the_stock_retry_policy_and_tags_that_the_ui_shows() -> None:
+def test_the_op_has_the_stock_retry_policy_and_tags_that_the_ui_shows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(NO_BACKOFF)
+
     @stage(max_retries=4, min_retry_interval=7, timeout=60, op_tags={"mine": "too"})
     def often() -> None: ...
 

@@ -1,6 +1,7 @@
 """What is tried again, how often and when; and what the event log says of it."""
 
 import http.server
+import sys
 import threading
 import time
 import urllib.request
@@ -321,3 +322,59 @@ def test_a_file_that_maintenance_takes_while_it_is_read_is_read_again_from_where
         assert "of source took a file that was being read" in said["said"]
     else:
         assert "it is not tried again: permanent" in said["said"]
+
+
+def test_a_rule_that_raises_ends_the_stage_and_is_named_with_the_error(
+    instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    @stage(transient=lambda error: error.code == 5)
+    def numbers() -> pl.DataFrame:
+        raise ValueError("the real reason")
+
+    said = failure(run(instance, tmp_path, [numbers], ok=False))
+    assert "a rule of transient or permanent raised AttributeError, asked about ValueError" in said
+    assert "the real reason" in said
+
+
+def test_who_asks_to_be_left_alone_for_a_day_is_not_waited_for(instance: dg.DagsterInstance, tmp_path: Path) -> None:
+    calls = []
+
+    @stage
+    def numbers() -> pl.DataFrame:
+        calls.append(1)
+        raise Throttled("tomorrow", retry_after=86_400)
+
+    said = failure(run(instance, tmp_path, [numbers], ok=False))
+    assert "which asks to be left alone for 86400 s" in said
+    assert calls == [1]
+
+
+@pytest.mark.parametrize(("final", "calls"), [(True, 1), (False, 2)])
+def test_dagsters_own_failure_is_tried_again_if_it_allows_that(
+    final: bool, calls: int, instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    flaky = Flaky(lambda: dg.Failure("by hand", allow_retries=not final), 1)
+
+    @stage
+    def numbers() -> pl.DataFrame:
+        flaky()
+        return ONE
+
+    run(instance, tmp_path, [numbers], ok=not final)
+    assert flaky.calls == calls
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.10 has no exception groups")
+@pytest.mark.parametrize(("second", "calls"), [(ConnectionResetError, 2), (TypeError, 1)])
+def test_a_group_of_exceptions_is_tried_again_if_all_of_them_would_be(
+    second: type[Exception], calls: int, instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    flaky = Flaky(lambda: ExceptionGroup("tasks", [ConnectionResetError(), second()]), 1)  # noqa: F821
+
+    @stage
+    def numbers() -> pl.DataFrame:
+        flaky()
+        return ONE
+
+    run(instance, tmp_path, [numbers], ok=calls == 2)
+    assert flaky.calls == calls

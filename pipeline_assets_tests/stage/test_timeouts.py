@@ -234,3 +234,36 @@ def test_a_clock_that_was_stopped_rings_no_more() -> None:
         time.sleep(0.2)
     assert not clock.rung
     assert is_alive(os.getpid(), time.time())
+
+
+def test_a_stage_in_a_stage_leaves_the_outer_ones_time_to_the_outer(
+    instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    calls = []
+
+    @stage(max_retries=2)
+    def inner() -> pl.DataFrame:
+        calls.append(1)
+        time.sleep(LONG)
+        return ONE
+
+    @stage(timeout=2)
+    def outer() -> pl.DataFrame:
+        run(instance, tmp_path, [inner])
+        return ONE
+
+    assert "outer failed, it is not tried again: permanent, timed out after 2 s" in in_time(instance, tmp_path, [outer])
+    assert calls == [1]
+
+
+def test_a_stage_that_has_an_event_loop_of_its_own_ends(instance: dg.DagsterInstance, tmp_path: Path) -> None:
+    async def many() -> None:
+        for _ in range(10 * LONG):
+            await asyncio.sleep(0.1)
+
+    @stage(timeout=0.5)
+    def slow() -> pl.DataFrame:
+        asyncio.run(many())
+        return ONE
+
+    assert "timed out after 0.5 s" in in_time(instance, tmp_path, [slow])

@@ -361,3 +361,140 @@ def test_a_source_table_that_changed_is_a_change_and_one_that_was_compacted_is_n
         change()
         run()
         assert len(computed) == times
+
+
+def test_a_file_that_changes_while_it_is_read_is_a_change(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    file = tmp_path / "numbers.txt"
+    file.write_text("1")
+    read: list[str] = []
+
+    @stage(skip_if_unchanged=True, fingerprint=lambda: files_fingerprint(file))
+    def late() -> pl.DataFrame:
+        read.append(file.read_text())
+        file.write_text("22")
+        return pl.DataFrame({"n": [read[-1]]})
+
+    for _ in range(2):
+        dg.materialize(
+            [late],
+            instance=instance,
+            resources={"io_manager": DeltaCheckpointIOManager(root_uri=str(tmp_path / "tables"))},
+        )
+    assert read == ["1", "22"]
+
+
+class Inner(dg.ConfigurableResource[Any]):
+    number: int
+
+
+class Outer(dg.ConfigurableResource[Any]):
+    inner: Inner
+
+
+@pytest.mark.filterwarnings("ignore:InitResourceContext.dagster_run:DeprecationWarning")  # of Dagster, by itself
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_the_configuration_of_a_resource_in_a_resource_and_a_plain_value_count(
+    wrapped: bool, tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    computed: list[int] = []
+
+    def run(number: int) -> None:
+        @stage(skip_if_unchanged=True, fingerprint=lambda: 1, code_version="1", required_resource_keys={"given"})
+        def table(context: dg.AssetExecutionContext) -> pl.DataFrame:
+            given = context.resources.given
+            computed.append(given.inner.number if wrapped else given)
+            return pl.DataFrame({"n": [1]})
+
+        given: Any = Outer(inner=Inner(number=number)) if wrapped else number
+        io = DeltaCheckpointIOManager(root_uri=str(tmp_path / "tables"))
+        dg.materialize([table], instance=instance, resources={"io_manager": io, "given": given})
+
+    for number in (1, 1, 2):
+        run(number)
+    assert computed == [1, 2]
+
+
+def test_a_dependency_that_is_not_read_as_an_input_makes_a_stage_run_unless_it_declares_a_fingerprint(
+    tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    computed: list[str] = []
+
+    @stage
+    def first() -> pl.DataFrame:
+        return pl.DataFrame({"n": [1]})
+
+    @stage
+    def other() -> pl.DataFrame:
+        return pl.DataFrame({"n": [1]})
+
+    @stage(skip_if_unchanged=True, deps=[other])
+    def both(first: pl.LazyFrame) -> pl.LazyFrame:
+        computed.append("both")
+        return first
+
+    resources = {"io_manager": DeltaCheckpointIOManager(root_uri=str(tmp_path / "tables"))}
+    dg.materialize([first, other, both], instance=instance, resources=resources)
+    dg.materialize([first, other, both], instance=instance, resources=resources, selection=["both"])
+    assert computed == ["both", "both"]
+
+
+def test_a_partition_that_is_there_no_more_is_a_change_of_what_gathers(
+    tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    shops = dg.DynamicPartitionsDefinition(name="shops")
+    instance.add_dynamic_partitions("shops", ["a", "b"])
+
+    @stage(partitions_def=shops, metadata={"partition_expr": "shop"})
+    def sold(context: dg.AssetExecutionContext) -> pl.DataFrame:
+        return pl.DataFrame({"shop": [context.partition_key], "n": [1]})
+
+    @stage(skip_if_unchanged=True)
+    def total(sold: pl.LazyFrame) -> pl.LazyFrame:
+        return sold.select(pl.col("n").sum())
+
+    resources = {"io_manager": DeltaCheckpointIOManager(root_uri=str(tmp_path / "tables"))}
+    for key in ("a", "b"):
+        dg.materialize([sold], instance=instance, resources=resources, partition_key=key)
+
+    def totals() -> list[Any]:
+        dg.materialize([sold, total], instance=instance, resources=resources, selection=["total"])
+        return rows(tmp_path / "tables", "total")
+
+    assert totals() == [(2,)]
+    instance.delete_dynamic_partition("shops", "b")
+    assert totals() == [(1,)]
+
+
+def test_a_type_check_of_the_users_own_is_never_given_a_placeholder(
+    tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    checked = dg.DagsterType(lambda _, value: value.height > 0, "NonEmpty", typing_type=pl.DataFrame)
+
+    @stage(skip_if_unchanged=True, fingerprint=lambda: 1, dagster_type=checked)
+    def table():  # type: ignore[no-untyped-def]  # noqa: ANN202  the type is given
+        return pl.DataFrame({"n": [1]})
+
+    for _ in range(2):
+        dg.materialize(
+            [table],
+            instance=instance,
+            resources={"io_manager": DeltaCheckpointIOManager(root_uri=str(tmp_path / "tables"))},
+        )
+
+
+def test_a_check_that_fails_later_makes_a_stage_run_again(pipeline: Pipeline) -> None:
+    good = [True]
+
+    @dg.asset_check(asset="second", blocking=True)
+    def looks_well() -> dg.AssetCheckResult:
+        return dg.AssetCheckResult(passed=good[0])
+
+    pipeline.definitions.append(looks_well)  # type: ignore[arg-type]
+    pipeline.run()
+    assert pipeline.computed == []
+    good[0] = False
+    pipeline.run(ok=False)
+    assert pipeline.computed == []
+    good[0] = True
+    pipeline.run()
+    assert pipeline.computed == ["second"]
