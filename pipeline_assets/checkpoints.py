@@ -175,6 +175,30 @@ def of_version(
     return None
 
 
+def event_of(
+    instance: DagsterInstance, asset_key: AssetKey, partition: str, version: int, table_id: str
+) -> dg.AssetMaterialization | None:
+    """The event of a version by the run that made it; if there is none that of whoever told it, the newest."""
+    keys = None if partition == WHOLE else [partition]
+    wanted = AssetRecordsFilter(asset_key=asset_key, asset_partitions=keys)
+    cursor: str | None = None
+    told: dg.AssetMaterialization | None = None
+    while True:
+        found = instance.fetch_materializations(wanted, _PAGE, cursor)
+        for record in found.records:
+            event = record.asset_materialization
+            checkpoint = checkpoint_of(event, record.storage_id) if event is not None else None
+            if event is None or checkpoint is None:
+                continue
+            if (checkpoint.version, checkpoint.table_id) == (version, table_id):
+                told = told or event
+                if not {ADOPTED, KEPT, RESTORED, SKIPPED} & event.metadata.keys():
+                    return event
+        if not found.has_more:
+            return told
+        cursor = found.cursor
+
+
 def unheard(instance: DagsterInstance, asset_key: AssetKey, versions: Mapping[str, int], table_id: str) -> set[str]:
     """Of the versions that are live in some partitions: those partitions whose version no event speaks of."""
     missing = dict(versions)
@@ -212,6 +236,18 @@ def of_chain(
     for checkpoint in remembered(instance, asset_key, partitions, since):
         if checkpoint.part.chain == chain.first and checkpoint.table_id == table_id:
             found.setdefault(checkpoint.partition, []).append(checkpoint)
+    return found
+
+
+def told_by(instance: DagsterInstance, runs: Sequence[str], asset_key: AssetKey, table_id: str) -> list[Checkpoint]:
+    """The checkpoints of an asset that the events of some runs speak of, also those that they kept or skipped."""
+    found = []
+    for run_id in runs:
+        for entry in instance.all_logs(run_id, of_type=DagsterEventType.ASSET_MATERIALIZATION):
+            event = entry.asset_materialization
+            checkpoint = checkpoint_of(event, 0) if event is not None and event.asset_key == asset_key else None
+            if checkpoint is not None and checkpoint.table_id == table_id:
+                found.append(checkpoint)
     return found
 
 
