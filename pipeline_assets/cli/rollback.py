@@ -8,16 +8,17 @@ import click
 from dagster import DagsterInstance, JobDefinition
 
 from pipeline_assets.cli.location import ANY_ASSETS, CodeLocation, instance
-from pipeline_assets.cli.refusals import DONE, printing_to_stderr, refusing
+from pipeline_assets.cli.refusals import DONE, FAILED, printing_to_stderr, refusing
 from pipeline_assets.delta.names import WHOLE
-from pipeline_assets.errors import PipelineAssetsError, describe
+from pipeline_assets.delta.restorable import ChangedUnderHold
+from pipeline_assets.errors import PermanentError, describe
 from pipeline_assets.recovery.owed import BEHIND, KEPT, STALE, Owed, owed
 from pipeline_assets.recovery.rollback import RolledBack, continue_, open_rollback, roll_back
 from pipeline_assets.recovery.rollback_plan import TO, UNDO, Asked, Plan, plan_of
 from pipeline_assets.recovery.rollback_targets import LIVE, NEVER, Entry
 
 
-class NotConfirmed(PipelineAssetsError):
+class NotConfirmed(PermanentError):
     """A plan to which nobody has said yes; nothing was changed."""
 
 
@@ -57,11 +58,15 @@ def rollback_command(
         raise click.UsageError("--continue ends what was begun, as it was planned; it takes no other choice.")
     if overwrite and not go_on:
         raise click.UsageError("--overwrite goes with --continue.")
+    asked = Asked(UNDO if undo else TO, str(undo or to), stage, partition, gone)
     with instance() as opened:
-        if go_on:
-            return _continue(opened, module, overwrite=overwrite, as_json=as_json)
-        asked = Asked(UNDO if undo else TO, str(undo or to), stage, partition, gone)
-        return _roll_back(opened, module, asked, dry_run=dry_run, yes=yes, as_json=as_json)
+        try:
+            if go_on:
+                return _continue(opened, module, overwrite=overwrite, as_json=as_json)
+            return _roll_back(opened, module, asked, dry_run=dry_run, yes=yes, as_json=as_json)
+        except ChangedUnderHold as error:  # not refused: some tables may be back
+            click.echo(json.dumps({"stopped": str(error)}) if as_json else f"Stopped: {error}", err=not as_json)
+            return FAILED
 
 
 def _roll_back(

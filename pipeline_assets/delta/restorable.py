@@ -13,7 +13,7 @@ from deltalake.transaction import AddAction
 from pipeline_assets.delta.partitions import Partition, spell
 from pipeline_assets.delta.stats import add_stats
 from pipeline_assets.delta.table import Table
-from pipeline_assets.errors import DamagedTable, PermanentError
+from pipeline_assets.errors import DamagedTable, ForeignData, PermanentError, describe
 
 VACUUM_BEGINS, VACUUM_ENDS = "VACUUM START", "VACUUM END"
 Values = dict[str, str | None]
@@ -27,6 +27,20 @@ class NotRestorable(PermanentError):
         super().__init__(
             f"The Delta table {table} was not rolled back: {why}. Nothing in it was changed; where the data is wanted "
             "back, run the stage again."
+        )
+
+
+class ChangedUnderHold(ForeignData):
+    """Somebody who knows of no holds has written while a rollback held the table; it stands half done, and waits."""
+
+    def __init__(self, *, table: str, output: str, partition: str, rollback: int) -> None:
+        self.table = table
+        self.why = f"{describe(output, partition)} was changed by somebody else while rollback {rollback} held it"
+        PermanentError.__init__(
+            self,
+            f"The Delta table {table} was not rolled back: {self.why}. It is held still, and others may be back already. "
+            f"`pipeline-assets adopt {output}` keeps what is there, and `pipeline-assets rollback --continue` then ends it; "
+            "`pipeline-assets rollback --continue --overwrite` takes it away.",
         )
 
 

@@ -15,11 +15,8 @@ from pipeline_assets.delta.decide import Mode, Name
 from pipeline_assets.delta.files import remove_of
 from pipeline_assets.delta.partitions import Partition
 from pipeline_assets.delta.record import Part, Record, chain_id
-from pipeline_assets.delta.restorable import NotRestorable, adds, before
+from pipeline_assets.delta.restorable import ChangedUnderHold, adds, before
 from pipeline_assets.delta.table import Table
-from pipeline_assets.errors import ForeignData
-
-__all__ = ["HELD", "LIFTED", "RESTORED", "NotRestorable", "Rollback", "Target", "hold", "lift", "restore", "step_of"]
 
 HELD, RESTORED, LIFTED = 1, 2, 3
 
@@ -101,7 +98,7 @@ def restore(table: Table, rollback: Rollback, deadline: Deadline, *, overwrite: 
     """Put the partitions back, in one commit; None where that is done.
 
     What somebody adopted since it was held stays as it is. overwrite: a person's word that what somebody who knows of no
-    holds has written since may go; else it raises ForeignData. Raises NotRestorable where a file is gone, TimeoutError.
+    holds has written since may go; else it raises ChangedUnderHold. Raises NotRestorable where a file is gone, TimeoutError.
     """
 
     def propose(now: Table) -> Proposal | None:
@@ -110,9 +107,11 @@ def restore(table: Table, rollback: Rollback, deadline: Deadline, *, overwrite: 
         changed = [one for one in rollback.targets if one.expected is not None and not _adopted(now, rollback, one)]
         for target in [] if overwrite else changed:
             if not _as_expected(now, rollback, target):
-                raise ForeignData(
+                raise ChangedUnderHold(
                     table=now.location.uri,
-                    why=f"{target.partition.key} was changed by somebody else while rollback {rollback.id} held it",
+                    output=rollback.output,
+                    partition=target.partition.key,
+                    rollback=rollback.id,
                 )
         actions, schema = _actions(now, changed)
         return Proposal(_record(now, rollback, "restore", changed), actions, _entries(now, rollback, changed), schema)

@@ -49,7 +49,7 @@ def roll_back(instance: DagsterInstance, job: JobDefinition, asked: Asked, agree
     """Undo a run, or go back to one. Raises NotRolledBack, NotRestorable, AtWork, NoSuchStage: nothing was changed.
 
     job: that of the run. agreed: the plan that a person said yes to; refused where it would be another one now. Where it
-    raises ForeignData all is held still, and `continue_` goes on by a person's word.
+    raises ChangedUnderHold all is held still, and `continue_` goes on by a person's word.
     """
     outputs = _outputs(instance, job, asked)
     store = _store(outputs, asked, f"{asked.form} {asked.run}")
@@ -129,7 +129,7 @@ class _Execution:
     overwrite: bool = False
 
     def run(self) -> bool:
-        """To the end; False where all had to be lifted. Raises ForeignData, NotRestorable, NotRolledBack."""
+        """To the end; False where all had to be lifted. Raises ChangedUnderHold, NotRestorable, NotRolledBack."""
         number, state = self.stored.id, self.stored.state
         if state == HOLDING:
             refused: NotRestorable | None = None
