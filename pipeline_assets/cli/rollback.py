@@ -2,6 +2,9 @@
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import click
@@ -12,7 +15,8 @@ from pipeline_assets.cli.refusals import DONE, FAILED, printing_to_stderr, refus
 from pipeline_assets.delta.names import WHOLE
 from pipeline_assets.delta.restorable import ChangedUnderHold
 from pipeline_assets.errors import PermanentError, describe
-from pipeline_assets.recovery.owed import BEHIND, KEPT, STALE, Owed, owed
+from pipeline_assets.recovery.owed import BEHIND, KEPT, STALE, Owed, owed_after
+from pipeline_assets.recovery.refresh import Refreshed, refresh
 from pipeline_assets.recovery.rollback import RolledBack, continue_, open_rollback, roll_back
 from pipeline_assets.recovery.rollback_plan import TO, UNDO, Asked, Plan, plan_of
 from pipeline_assets.recovery.rollback_targets import LIVE, NEVER, Entry
@@ -28,6 +32,7 @@ class NotConfirmed(PermanentError):
 @click.option("--continue", "go_on", is_flag=True, help="Ends the rollback that a crash has left open.")
 @click.option("--stage", help="Only this stage, as flights/legs.")
 @click.option("--partition", help="Only this partition.")
+@click.option("--refresh", "refreshing", is_flag=True, help="Make again what is owed then, in order.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be done.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--gone", is_flag=True, help="The run's process is gone, though that cannot be told from this host.")
@@ -41,6 +46,7 @@ def rollback_command(
     go_on: bool,
     stage: str | None,
     partition: str | None,
+    refreshing: bool,
     dry_run: bool,
     yes: bool,
     gone: bool,
@@ -60,44 +66,61 @@ def rollback_command(
         raise click.UsageError("--overwrite goes with --continue.")
     asked = Asked(UNDO if undo else TO, str(undo or to), stage, partition, gone)
     with instance() as opened:
+        said = Saying(opened, module, refreshing, as_json)
         try:
             if go_on:
-                return _continue(opened, module, overwrite=overwrite, as_json=as_json)
-            return _roll_back(opened, module, asked, dry_run=dry_run, yes=yes, as_json=as_json)
+                return _continue(said, overwrite=overwrite)
+            return _roll_back(said, asked, dry_run=dry_run, yes=yes)
         except ChangedUnderHold as error:  # not refused: some tables may be back
             click.echo(json.dumps({"stopped": str(error)}) if as_json else f"Stopped: {error}", err=not as_json)
             return FAILED
 
 
-def _roll_back(
-    opened: DagsterInstance, module: str | None, asked: Asked, *, dry_run: bool, yes: bool, as_json: bool
-) -> int:
-    with printing_to_stderr(as_json):
-        run = opened.get_run_by_id(asked.run)
-        job = CodeLocation(module).job(run.job_name if run is not None else ANY_ASSETS).get_definition()
-        plan = plan_of(opened, job, asked)
-    if not as_json:
+@dataclass(frozen=True)
+class Saying:
+    """Where a command is, and how it speaks."""
+
+    opened: DagsterInstance
+    module: str | None
+    refreshing: bool
+    as_json: bool
+
+    @contextmanager
+    def working(self) -> Iterator[CodeLocation]:
+        """While something is done; what stages print goes to stderr where stdout is a document's."""
+        with printing_to_stderr(self.as_json):
+            yield CodeLocation(self.module)
+
+    def job_of(self, location: CodeLocation, run_id: str) -> JobDefinition:
+        """The job of a run; of one that is not there any asset's."""
+        run = self.opened.get_run_by_id(run_id)
+        return location.job(run.job_name if run is not None else ANY_ASSETS).get_definition()
+
+
+def _roll_back(said: Saying, asked: Asked, *, dry_run: bool, yes: bool) -> int:
+    with said.working() as location:
+        job = said.job_of(location, asked.run)
+        plan = plan_of(said.opened, job, asked)
+    if not said.as_json:
         click.echo("\n".join(_lines(plan)))
     if dry_run:
-        click.echo(json.dumps({"rollback": None, "plan": _document(plan)}) if as_json else "Nothing was changed.")
+        click.echo(json.dumps({"rollback": None, "plan": _document(plan)}) if said.as_json else "Nothing was changed.")
         return DONE
     if not yes:
-        _ask(as_json=as_json)
-    with printing_to_stderr(as_json):
-        done = roll_back(opened, job, asked, plan)
-    return _said(opened, job, done, module, as_json=as_json)
+        _ask(as_json=said.as_json)
+    with said.working():
+        done = roll_back(said.opened, job, asked, plan)
+    return _owing(said, done)
 
 
-def _continue(opened: DagsterInstance, module: str | None, *, overwrite: bool, as_json: bool) -> int:
-    with printing_to_stderr(as_json):
-        location = CodeLocation(module)
+def _continue(said: Saying, *, overwrite: bool) -> int:
+    with said.working() as location:
         job = location.job(ANY_ASSETS).get_definition()
-        stored = open_rollback(opened, job)
+        stored = open_rollback(said.opened, job)
         if stored is not None:
-            run = opened.get_run_by_id(Plan.of_json(stored.plan).asked.run)
-            job = location.job(run.job_name).get_definition() if run is not None else job
-        done = continue_(opened, job, overwrite=overwrite)
-    return _said(opened, job, done, None, as_json=as_json)
+            job = said.job_of(location, Plan.of_json(stored.plan).asked.run)
+        done = continue_(said.opened, job, overwrite=overwrite)
+    return _owing(said, done)
 
 
 def _ask(*, as_json: bool) -> None:
@@ -109,17 +132,28 @@ def _ask(*, as_json: bool) -> None:
         raise NotConfirmed("Nothing was changed.")
 
 
-def _said(opened: DagsterInstance, job: JobDefinition, done: RolledBack, module: str | None, *, as_json: bool) -> int:
-    left = owed(opened, job)
-    if as_json:
-        document = {"rollback": str(done.id), "plan": _document(done.plan), "owed": [one.__dict__ for one in left]}
+def _owing(said: Saying, done: RolledBack) -> int:
+    """Say what is owed, in all of the code location, or make it."""
+    stages = [one.stage for one in done.plan.tables]
+    if not said.as_json:
+        click.echo(f"Done, by rollback {done.id}.")
+    with said.working() as location:
+        job = location.job(ANY_ASSETS)
+        if said.refreshing:
+            made = refresh(said.opened, job, done.id, stages)
+        else:
+            made = Refreshed([], True, owed_after(said.opened, job.get_definition(), stages))
+    if said.as_json:
+        left = [one.__dict__ for one in made.left]
+        document = {"rollback": str(done.id), "plan": _document(done.plan), "runs": list(made.runs), "owed": left}
         click.echo(json.dumps(document))
-        return DONE
-    click.echo(f"Done, by rollback {done.id}.")
-    if left:
-        click.echo("To be made again:")
-        click.echo("\n".join(_owed(one, module) for one in left))
-    return DONE
+    else:
+        for run in made.runs:
+            click.echo(f"Made again by run {run}.")
+        if made.left:
+            click.echo("To be made again:")
+            click.echo("\n".join(_owed(one, said.module) for one in made.left))
+    return DONE if made.success else FAILED
 
 
 def _lines(plan: Plan) -> list[str]:

@@ -52,6 +52,18 @@ def owed(instance: DagsterInstance, job: JobDefinition) -> list[Owed]:
     return found
 
 
+def owed_after(instance: DagsterInstance, job: JobDefinition, stages: Iterable[str]) -> list[Owed]:
+    """The same, of some stages (their names) and all that is made from them."""
+    children = job.asset_layer.asset_graph
+    found, left = set[AssetKey](), [AssetKey(stage.split("/")) for stage in stages]
+    while left:
+        key = left.pop()
+        if key not in found and children.has(key):
+            found.add(key)
+            left += children.get(key).child_keys
+    return [one for one in owed(instance, job) if AssetKey(one.stage.split("/")) in found]
+
+
 @dataclass
 class _Looking:
     """Tables that are open, and what was found of checkpoints."""

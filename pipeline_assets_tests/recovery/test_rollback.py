@@ -238,3 +238,39 @@ def test_an_appended_table_loses_the_rows_of_the_undone_run_alone(
     told[0] = 2
     assert resume(instance, runs[1], job).success
     assert values(place, "n") == [1, 2]
+
+
+def test_what_was_there_before_our_first_commit_comes_back_and_is_read(shop: Shop) -> None:
+    """A table that somebody else made, and that the stage has begun to write."""
+    pl.DataFrame({"value": [7]}).write_delta(shop.places()[0].uri)
+    shop.undo(shop.run(1))
+    assert shop.values() == {"a": 7, "b": None, "c": None}
+    shop.run(0, "b", "c")
+    assert shop.values() == {"a": 7, "b": 7, "c": 7}
+
+
+def test_one_partition_of_a_range_is_undone_and_a_resume_makes_that_alone(
+    instance: dg.DagsterInstance, tables: Location
+) -> None:
+    keys = ["a", "b", "c"]
+    made: list[str] = []
+
+    @dg.asset(
+        key_prefix="range",
+        partitions_def=dg.StaticPartitionsDefinition(keys),
+        metadata={"partition_expr": "key"},
+        backfill_policy=dg.BackfillPolicy.single_run(),
+    )
+    def rows(context: dg.AssetExecutionContext) -> pl.DataFrame:
+        made.append(context.run.run_id)
+        return pl.DataFrame({"key": context.partition_keys, "by": len(made)})
+
+    defs = dg.Definitions([rows], resources={"io_manager": io_manager()}, executor=dg.in_process_executor)
+    job = defs.resolve_implicit_global_asset_job_def()
+    window = {"dagster/asset_partition_range_start": "a", "dagster/asset_partition_range_end": "c"}
+    run = job.execute_in_process(instance=instance, tags=window).run_id
+    place = tables.child("range", "rows")
+    roll_back(instance, job, Asked(UNDO, run, partition="b"))
+    assert values(place, "key") == ["a", "c"]
+    assert resume(instance, run, job).success
+    assert evidence.rows(place).rows() == [(1, "a"), (1, "c"), (2, "b")]
