@@ -175,28 +175,35 @@ def of_version(
     return None
 
 
-def event_of(
-    instance: DagsterInstance, asset_key: AssetKey, partition: str, version: int, table_id: str
-) -> dg.AssetMaterialization | None:
-    """The event of a version by the run that made it; if there is none that of whoever told it, the newest."""
-    keys = None if partition == WHOLE else [partition]
-    wanted = AssetRecordsFilter(asset_key=asset_key, asset_partitions=keys)
-    cursor: str | None = None
-    told: dg.AssetMaterialization | None = None
-    while True:
-        found = instance.fetch_materializations(wanted, _PAGE, cursor)
-        for record in found.records:
+def events_of(
+    instance: DagsterInstance,
+    asset_key: AssetKey,
+    versions: Mapping[str, int],
+    table_id: str,
+    since: float | None = None,
+) -> dict[str, AssetMaterialization]:
+    """For a version of each of some partitions the event by the run that made it; else the newest of whoever told it.
+
+    since: before this (seconds since 1970) there is none, by whatever clock.
+    """
+    keys = None if WHOLE in versions else list(versions)
+    after = since - _SLACK_SECONDS if since is not None else None
+    wanted = AssetRecordsFilter(asset_key=asset_key, asset_partitions=keys, after_timestamp=after)
+    found: dict[str, AssetMaterialization] = {}
+    missing, cursor, more = set(versions), None, bool(versions)
+    while missing and more:
+        page = instance.fetch_materializations(wanted, _PAGE, cursor)
+        cursor, more = page.cursor, page.has_more
+        for record in page.records:
             event = record.asset_materialization
-            checkpoint = checkpoint_of(event, record.storage_id) if event is not None else None
-            if event is None or checkpoint is None:
+            one = checkpoint_of(event, record.storage_id) if event is not None else None
+            if event is None or one is None or one.table_id != table_id or versions.get(one.partition) != one.version:
                 continue
-            if (checkpoint.version, checkpoint.table_id) == (version, table_id):
-                told = told or event
-                if not {ADOPTED, KEPT, RESTORED, SKIPPED} & event.metadata.keys():
-                    return event
-        if not found.has_more:
-            return told
-        cursor = found.cursor
+            if not {ADOPTED, KEPT, RESTORED, SKIPPED} & event.metadata.keys():
+                found[one.partition] = event
+                missing.discard(one.partition)
+            found.setdefault(one.partition, event)
+    return found
 
 
 def unheard(instance: DagsterInstance, asset_key: AssetKey, versions: Mapping[str, int], table_id: str) -> set[str]:

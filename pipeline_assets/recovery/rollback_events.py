@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from dagster import AssetKey, AssetMaterialization, DagsterInstance
+from dagster import AssetMaterialization, DagsterInstance
 from dagster._core.definitions.data_version import (
     CODE_VERSION_TAG,
     DATA_VERSION_IS_USER_PROVIDED_TAG,
@@ -28,33 +28,32 @@ NOTHING = Part(chain="", attempt=0, engine="")
 
 def tell(instance: DagsterInstance, output: Output, one: OfTable, table: Table, rollback: int) -> list[str]:
     """Send the events that are missing of what a rollback restored in a table; the partitions that had none."""
+    asset_key = output.asset_key
     version, parts = _restored(table, rollback)
-    if version is None or output.asset_key is None:
+    if version is None or asset_key is None:
         return []
+    restored = {entry.partition: version for entry in one.entries if entry.partition in parts}
+    heard = checkpoints.events_of(instance, asset_key, restored, table.id, since=rollback / 1000)
     outcomes = {
-        entry.partition: Outcome(version, parts[entry.partition] or NOTHING, checkpoints.RESTORED)
-        for entry in one.entries
-        if entry.partition in parts
-        and checkpoints.of_version(instance, output.asset_key, entry.partition, version, table.id) is None
+        key: Outcome(version, parts[key] or NOTHING, checkpoints.RESTORED) for key in restored if key not in heard
     }
+    made = {key: made_at(table, output.name, key, version) for key in outcomes}
+    events = checkpoints.events_of(instance, asset_key, made, table.id)
     for key, said in said_of(output, table, outcomes).items():
-        tags = provenance(instance, output.asset_key, key, made_at(table, output.name, key, version), table.id)
+        tags = {DATA_VERSION_TAG: data_version(table.id, made[key]), **_provenance(events.get(key))}
         partition = None if key == WHOLE else key
-        event = AssetMaterialization(output.asset_key, metadata=said, partition=partition, tags=tags)
+        event = AssetMaterialization(asset_key, metadata=said, partition=partition, tags=tags)
         instance.report_runless_asset_event(event)
     return sorted(outcomes)
 
 
-def provenance(
-    instance: DagsterInstance, asset_key: AssetKey, partition: str, version: int, table_id: str
-) -> dict[str, str]:
-    """The tags by which Dagster knows what data are and were made of: those of the event of the commit that made them.
+def _provenance(event: AssetMaterialization | None) -> dict[str, str]:
+    """The tags by which Dagster knows what data are and were made of, of the event of the commit that made them.
 
     So whoever read the same data before is fresh, and whoever read what was taken back is stale.
     """
-    event = checkpoints.event_of(instance, asset_key, partition, version, table_id)
-    known = {name: value for name, value in (event.tags or {}).items() if _says_provenance(name)} if event else {}
-    return {DATA_VERSION_TAG: data_version(table_id, version), **known}
+    tags = event.tags if event is not None else None
+    return {name: value for name, value in (tags or {}).items() if _says_provenance(name)}
 
 
 def _says_provenance(tag: str) -> bool:
