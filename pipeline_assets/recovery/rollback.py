@@ -31,7 +31,7 @@ from pipeline_assets.recovery.rollback_store import (
     not_at_its_end,
 )
 from pipeline_assets.recovery.rollback_targets import refuse_unrestorable
-from pipeline_assets.recovery.tables import NoSuchStage, Outputs, outputs_of, root_of
+from pipeline_assets.recovery.tables import NoSuchStage, Outputs, outputs_of, root_of, roots_of
 
 TIMES = 4
 """How often it is planned, where others are at work on what it would change."""
@@ -66,10 +66,10 @@ def continue_(instance: DagsterInstance, job: JobDefinition, *, overwrite: bool 
     `roll_back`, and NotRolledBack where there is none.
     """
     outputs = outputs_of(instance, job)
-    store = Store(root_of(outputs.values()))
-    stored = store.read().open
+    stored = open_rollback(instance, job)
     if stored is None:
-        raise NotRolledBack(f"No rollback below {store.root.uri} is open, so there is nothing to continue.")
+        roots = ", ".join(one.uri for one in roots_of(outputs.values()))
+        raise NotRolledBack(f"No rollback below {roots} is open, so there is nothing to continue.")
     plan = Plan.of_json(stored.plan)
     store = _store(outputs, plan.asked, f"{plan.asked.form} {plan.asked.run}")
     missing = {one.stage for one in plan.tables} - outputs.keys()
@@ -85,8 +85,9 @@ def continue_(instance: DagsterInstance, job: JobDefinition, *, overwrite: bool 
 
 
 def open_rollback(instance: DagsterInstance, job: JobDefinition) -> Stored | None:
-    """The rollback below the root of a job's tables that is not at its end."""
-    return Store(root_of(outputs_of(instance, job).values())).read().open
+    """The rollback below the roots of a job's tables that is not at its end."""
+    found = (Store(root).read().open for root in roots_of(outputs_of(instance, job).values()))
+    return next((one for one in found if one is not None), None)
 
 
 def _plan_and_execute(

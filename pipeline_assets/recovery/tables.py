@@ -56,15 +56,21 @@ def planned_by(
     return found
 
 
+def roots_of(outputs: Iterable[Output]) -> list[Location]:
+    """The roots that they lie below."""
+    return list({output.settings.root.uri: output.settings.root for output in outputs}.values())
+
+
 def root_of(outputs: Iterable[Output]) -> Location:
     """The root that all of them lie below. Raises ConfigurationError where there are several, or none."""
-    roots = {output.settings.root.uri: output.settings.root for output in outputs}
+    roots = roots_of(outputs)
     if len(roots) != 1:
+        names = ", ".join(sorted(one.uri for one in roots)) or "no IO manager of ours is there"
         raise ConfigurationError(
-            f"The stages lie below {len(roots)} roots ({', '.join(sorted(roots)) or 'no IO manager of ours is there'}), and "
-            "a rollback is of one. Nothing was changed; name a stage with --stage."
+            f"The stages lie below {len(roots)} roots ({names}), and a rollback is of one. Nothing was changed; name a stage "
+            "with --stage."
         )
-    return next(iter(roots.values()))
+    return roots[0]
 
 
 def _assets_planned(instance: DagsterInstance, run: DagsterRun) -> set[AssetKey]:

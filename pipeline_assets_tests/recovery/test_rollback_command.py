@@ -57,6 +57,23 @@ def test_what_is_to_be_made_again_is_listed_and_said_as_json(shop: Shop) -> None
     ]
 
 
+def test_a_run_that_was_killed_before_its_event_is_undone_all_the_same(shop: Shop) -> None:
+    """It is marked failed, and the event log hears of what it committed; a resume makes it again."""
+    shop.tell(1)
+    died = children.run(children.materialize(MODULE), children.crash_at("after_commit", "shop/b"))
+    assert died.returncode == KILLED, died.stderr
+    run = shop.instance.get_runs()[0]
+    assert (run.is_finished, shop.values()) == (False, {"a": 1, "b": 1, "c": None})
+    done = children.pipeline_assets("rollback", "--undo", run.run_id, "--yes", "-m", MODULE)
+    assert done.returncode == 0, done.stderr
+    assert shop.values() == {"a": None, "b": None, "c": None}
+    assert shop.instance.get_run_by_id(run.run_id).is_failure
+    told = [event.get("checkpoint/chain") for event in evidence.events(shop.instance, "shop/b")]
+    assert told == ["", run.run_id]
+    assert children.pipeline_assets("resume", run.run_id, "-m", MODULE).returncode == 0
+    assert shop.values() == {"a": 1, "b": 1, "c": 1}
+
+
 def test_refresh_makes_it_again(shop: Shop) -> None:
     shop.run(1)
     second = shop.run(2)
