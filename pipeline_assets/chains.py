@@ -7,7 +7,7 @@ re-execution begins a chain of its own (DESIGN 4.7).
 
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -170,6 +170,34 @@ def _descendants(instance: DagsterInstance, run_id: str) -> Iterator[DagsterRun]
     for run in instance.get_runs(dg.RunsFilter(tags={"dagster/parent_run_id": run_id})):
         yield run
         yield from _descendants(instance, run.run_id)
+
+
+def runs_of(instance: DagsterInstance, run: DagsterRun) -> list[DagsterRun]:
+    """All runs of the chain that a run belongs to, the first one first; a run may have been continued more than once."""
+    chain = chain_of(instance, run)
+    first = instance.get_run_by_id(chain.first)
+    if first is None:
+        return [run]
+    later = _descendants(instance, chain.first)
+    return [first, *(one for one in later if chain_of(instance, one).first == chain.first)]
+
+
+def newest_attempt(instance: DagsterInstance, runs: Sequence[DagsterRun]) -> int:
+    """The highest number of an attempt by the runs of a chain that the event log knows of, 0 for none."""
+    starts: dict[str, dict[str, list[int]]] = {}
+    for run in runs:
+        of_run = starts.setdefault(run.run_id, {})
+        for entry in _newest_first(instance, run.run_id, _STARTS):
+            of_run.setdefault(entry.step_key or "", []).insert(0, int(entry.timestamp * 1000))
+    highest = 0
+    for run in runs:
+        numbers: dict[str, int] = {}
+        for run_id in chain_of(instance, run).runs:
+            for step, moments in starts.get(run_id, {}).items():
+                for moment in moments:
+                    numbers[step] = max(moment, numbers.get(step, 0) + 1)
+        highest = max(highest, *numbers.values(), 0)
+    return highest
 
 
 def _continues(instance: DagsterInstance, run: DagsterRun, chain: Chain) -> bool:

@@ -175,6 +175,37 @@ def of_version(
     return None
 
 
+def events_of(
+    instance: DagsterInstance,
+    asset_key: AssetKey,
+    versions: Mapping[str, int],
+    table_id: str,
+    since: float | None = None,
+) -> dict[str, AssetMaterialization]:
+    """For a version of each of some partitions the event by the run that made it; else the newest of whoever told it.
+
+    since: before this (seconds since 1970) there is none, by whatever clock.
+    """
+    keys = None if WHOLE in versions else list(versions)
+    after = since - _SLACK_SECONDS if since is not None else None
+    wanted = AssetRecordsFilter(asset_key=asset_key, asset_partitions=keys, after_timestamp=after)
+    found: dict[str, AssetMaterialization] = {}
+    missing, cursor, more = set(versions), None, bool(versions)
+    while missing and more:
+        page = instance.fetch_materializations(wanted, _PAGE, cursor)
+        cursor, more = page.cursor, page.has_more
+        for record in page.records:
+            event = record.asset_materialization
+            one = checkpoint_of(event, record.storage_id) if event is not None else None
+            if event is None or one is None or one.table_id != table_id or versions.get(one.partition) != one.version:
+                continue
+            if not {ADOPTED, KEPT, RESTORED, SKIPPED} & event.metadata.keys():
+                found[one.partition] = event
+                missing.discard(one.partition)
+            found.setdefault(one.partition, event)
+    return found
+
+
 def unheard(instance: DagsterInstance, asset_key: AssetKey, versions: Mapping[str, int], table_id: str) -> set[str]:
     """Of the versions that are live in some partitions: those partitions whose version no event speaks of."""
     missing = dict(versions)
@@ -212,6 +243,18 @@ def of_chain(
     for checkpoint in remembered(instance, asset_key, partitions, since):
         if checkpoint.part.chain == chain.first and checkpoint.table_id == table_id:
             found.setdefault(checkpoint.partition, []).append(checkpoint)
+    return found
+
+
+def told_by(instance: DagsterInstance, runs: Sequence[str], asset_key: AssetKey, table_id: str) -> list[Checkpoint]:
+    """The checkpoints of an asset that the events of some runs speak of, also those that they kept or skipped."""
+    found = []
+    for run_id in runs:
+        for entry in instance.all_logs(run_id, of_type=DagsterEventType.ASSET_MATERIALIZATION):
+            event = entry.asset_materialization
+            checkpoint = checkpoint_of(event, 0) if event is not None and event.asset_key == asset_key else None
+            if checkpoint is not None and checkpoint.table_id == table_id:
+                found.append(checkpoint)
     return found
 
 

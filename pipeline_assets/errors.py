@@ -8,6 +8,7 @@
     │   ├── DamagedTable
     │   ├── UnsupportedTable
     │   ├── ForeignData
+    │   │   └── ChangedUnderHold    delta/restorable.py
     │   ├── NotMaterialized
     │   ├── NotNew
     │   ├── Taken                   the table holds another asset's data
@@ -24,9 +25,14 @@
     │   ├── UnsupportedValue        io_manager.py
     │   ├── DamagedSource           stages/source.py
     │   ├── MergeRefused            delta/merge.py
-    │   ├── NotRestorable           delta/restore.py
+    │   ├── NotRestorable           delta/restorable.py
     │   ├── NotResumable            recovery/plan.py
     │   ├── NotAdopted              recovery/adopt.py
+    │   ├── NoSuchStage             recovery/tables.py
+    │   ├── NotRolledBack           recovery/rollback_plan.py
+    │   │   └── NothingToUndo
+    │   ├── AtWork                  recovery/rollback_store.py: a rollback holds the root's lock, or is not at its end
+    │   ├── NotConfirmed            cli/rollback.py
     │   ├── BadData                 these may be raised by a stage, too; policy/failures.py gives every
     │   ├── PermissionDenied        other library's exception one of them, or of those below
     │   ├── MissingTable

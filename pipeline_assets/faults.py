@@ -1,6 +1,7 @@
 """Fault points: `PIPELINE_ASSETS_CRASH=<point>[:<stage>]` ends the process there with SIGKILL.
 
 Once for each run chain, stage and partition, remembered in DAGSTER_HOME, so that the resumed run goes through.
+`rollback:<n>` is after the n-th commit of a rollback, in its own table or a stage's.
 """
 
 import hashlib
@@ -12,7 +13,8 @@ from pathlib import Path
 from pipeline_assets.errors import ConfigurationError
 
 VARIABLE = "PIPELINE_ASSETS_CRASH"
-POINTS = ("before_compute", "before_write", "after_commit", "after_event")
+ROLLBACK = "rollback"
+POINTS = ("before_compute", "before_write", "after_commit", "after_event", ROLLBACK)
 
 
 def is_set() -> bool:

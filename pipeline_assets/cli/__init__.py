@@ -4,6 +4,7 @@ import click
 
 from pipeline_assets.cli.adopt import adopt_command
 from pipeline_assets.cli.resume import resume_command
+from pipeline_assets.cli.rollback import rollback_command
 
 
 @click.group()
@@ -14,6 +15,7 @@ def cli() -> None:
 
 cli.add_command(resume_command)
 cli.add_command(adopt_command)
+cli.add_command(rollback_command)
 
 
 def main() -> None:

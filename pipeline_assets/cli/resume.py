@@ -38,7 +38,7 @@ def resume_command(run: str | None, last: bool, dry_run: bool, gone: bool, modul
             if dry_run:
                 done = Resumed(planned(opened, found, job), None, True)
             else:
-                if not as_json:
+                if not as_json and not found.is_success:
                     click.echo(f"Run {found.run_id} of {found.job_name} is continued.", err=True)
                 done = resume(opened, found.run_id, job, quiet({})["loggers"])
         click.echo(json.dumps(_document(done)) if as_json else _text(done, module, dry_run))

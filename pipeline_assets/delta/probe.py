@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import os
 import uuid
 from datetime import timedelta
 from typing import Any
@@ -15,6 +16,7 @@ from pipeline_assets.errors import ConfigurationError, UnsupportedTable
 
 logger = logging.getLogger(__name__)
 
+PROVIDERS = ("AWS_", "AZURE_", "GOOGLE_")
 FOLDER = "_pipeline_assets_probe"
 CLIENT_OPTIONS = frozenset(
     {
@@ -83,11 +85,23 @@ def _store(root: Location) -> Any:
     for name, value in root.options.items():
         short = name.lower().removeprefix("aws_").removeprefix("azure_").removeprefix("google_")
         if short in CLIENT_OPTIONS:
-            client[short] = value.lower() == "true" if value.lower() in ("true", "false") else value
+            client[short] = _option(value)
         elif short == RETRIES:
             retry[RETRIES] = int(value)
         elif short == RETRY_TIMEOUT:
             retry[RETRY_TIMEOUT] = timedelta(seconds=root.retry_seconds)
         elif short != "allow_unsafe_rename":
             config[name] = value
+    if client:
+        client = {**_of_environment(), **client}
     return from_url(root.uri, config=config, client_options=client or None, retry_config=retry or None)  # type: ignore[call-overload]
+
+
+def _of_environment() -> dict[str, Any]:
+    """The environment's client options, all of which obstore forgets where it is given any."""
+    found = {name.partition("_")[2].lower(): value for name, value in os.environ.items() if name.startswith(PROVIDERS)}
+    return {name: _option(value) for name, value in found.items() if name in CLIENT_OPTIONS}
+
+
+def _option(value: str) -> bool | str:
+    return value.lower() == "true" if value.lower() in ("true", "false") else value

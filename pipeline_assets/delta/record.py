@@ -64,6 +64,8 @@ class Part:
 class Record:
     """A commit of ours: `write`, `restore` and `adopt` make data live, `create`, `columns`, `fence`, `hold`, `lift` do not.
 
+    Nor does `note`, a row of the rollback table.
+
     parts: for each partition the checkpoint that is live from this version on; None where a restore left nothing.
     table_id: the Delta table's; empty where the commit creates it. undone: the checkpoints that a restore takes back.
     token: tells this commit from every other.

@@ -5,33 +5,20 @@ Each is decided anew at every try, and none is made twice: `plan/ID` in the tabl
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from urllib.parse import unquote
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-from deltalake import DeltaTable
-from deltalake.exceptions import DeltaError
+from deltalake import Schema
 from deltalake.transaction import AddAction, RemoveAction
 
 from pipeline_assets.delta import names
 from pipeline_assets.delta.commit import Committed, Deadline, Proposal, commit_when
 from pipeline_assets.delta.decide import Mode, Name
 from pipeline_assets.delta.files import remove_of
-from pipeline_assets.delta.partitions import Partition, spell
-from pipeline_assets.delta.record import Part, Record
-from pipeline_assets.delta.stats import add_stats
+from pipeline_assets.delta.partitions import Partition
+from pipeline_assets.delta.record import Part, Record, chain_id
+from pipeline_assets.delta.restorable import ChangedUnderHold, adds, before
 from pipeline_assets.delta.table import Table
-from pipeline_assets.errors import DamagedTable, ForeignData, PermanentError
 
 HELD, RESTORED, LIFTED = 1, 2, 3
-
-
-class NotRestorable(PermanentError):
-    """A state that a table cannot go back to; nothing was changed."""
-
-    def __init__(self, *, table: str, why: str) -> None:
-        self.table = table
-        super().__init__(f"The Delta table {table} was not rolled back: {why}. Nothing in it was changed.")
 
 
 @dataclass(frozen=True)
@@ -40,7 +27,8 @@ class Target:
 
     expected: the checkpoint that is live now; None where the chain that is undone has nothing live there. undone: the
     chain's checkpoints of the partition, live or replaced. back_to: the version at which the partition's files are as
-    they shall be, and whose checkpoint that is; None with an expected checkpoint: to nothing.
+    they shall be; None with an expected checkpoint: to nothing. take_out: of a partition that is appended to, the files
+    (paths) of what is undone, where those of others stay. part: whose checkpoint is the newest of what is left.
     """
 
     partition: Partition
@@ -48,22 +36,35 @@ class Target:
     undone: tuple[Name, ...] = ()
     back_to: int | None = None
     part: Part | None = None
+    take_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Rollback:
-    """A rollback in one table. fences: chain → the attempts below it that may not commit any more."""
+    """A rollback in one table. fences: chain → the attempts below it that may not commit any more.
+
+    seen: the version that it was planned at; since then the chains must have committed nothing. schema, table_id: of the
+    table then (None: they are not looked at).
+    """
 
     id: int
     output: str
     targets: Sequence[Target]
     fences: Mapping[int, int] = field(default_factory=dict)
     mode: Mode = Mode.OVERWRITE
+    seen: int | None = None
+    schema: str | None = None
+    table_id: str | None = None
 
     @property
     def plan(self) -> str:
         """The entry that says how far it is."""
         return names.plan(self.id)
+
+
+def step_of(table: Table, rollback: Rollback) -> int:
+    """How far a rollback is in a table: 0, HELD, RESTORED, LIFTED."""
+    return table.txns.get(rollback.plan, 0)
 
 
 def hold(table: Table, rollback: Rollback, deadline: Deadline) -> bool:
@@ -75,11 +76,14 @@ def hold(table: Table, rollback: Rollback, deadline: Deadline) -> bool:
 
     def propose(now: Table) -> Proposal | None:
         nonlocal as_expected
-        if now.txns.get(rollback.plan, 0) != 0:
-            as_expected = now.txns[rollback.plan] in (HELD, RESTORED)
+        if step_of(now, rollback) != 0:
+            as_expected = step_of(now, rollback) in (HELD, RESTORED)
             return None
-        as_expected = all(
-            _as_expected(now, rollback.output, target) and _free(now, rollback, target) for target in rollback.targets
+        as_expected = _same_table(now, rollback) and all(
+            _as_expected(now, rollback, target)
+            and not _committed_since(now, rollback, target)
+            and _free(now, rollback, target)
+            for target in rollback.targets
         )
         if not as_expected:
             return None
@@ -90,25 +94,27 @@ def hold(table: Table, rollback: Rollback, deadline: Deadline) -> bool:
     return as_expected
 
 
-def restore(table: Table, rollback: Rollback, deadline: Deadline) -> Committed | None:
+def restore(table: Table, rollback: Rollback, deadline: Deadline, *, overwrite: bool = False) -> Committed | None:
     """Put the partitions back, in one commit; None where that is done.
 
-    Raises ForeignData where somebody who knows of no holds has written since, NotRestorable where a file is gone, and
-    TimeoutError.
+    What somebody adopted since it was held stays as it is. overwrite: a person's word that what somebody who knows of no
+    holds has written since may go; else it raises ChangedUnderHold. Raises NotRestorable where a file is gone, TimeoutError.
     """
 
     def propose(now: Table) -> Proposal | None:
-        if now.txns.get(rollback.plan, 0) == RESTORED:
+        if step_of(now, rollback) == RESTORED:
             return None
-        changed = [target for target in rollback.targets if target.expected is not None]
-        for target in rollback.targets:
-            if not _as_expected(now, rollback.output, target):
-                raise ForeignData(
+        changed = [one for one in rollback.targets if one.expected is not None and not _adopted(now, rollback, one)]
+        for target in [] if overwrite else changed:
+            if not _as_expected(now, rollback, target):
+                raise ChangedUnderHold(
                     table=now.location.uri,
-                    why=f"{target.partition.key} was changed by somebody else while rollback {rollback.id} held it",
+                    output=rollback.output,
+                    partition=target.partition.key,
+                    rollback=rollback.id,
                 )
-        actions = _actions(now, changed)
-        return Proposal(_record(now, rollback, "restore"), actions, _entries(now, rollback))
+        actions, schema = _actions(now, changed)
+        return Proposal(_record(now, rollback, "restore", changed), actions, _entries(now, rollback, changed), schema)
 
     return commit_when(table, propose, deadline)
 
@@ -117,8 +123,7 @@ def lift(table: Table, rollback: Rollback, deadline: Deadline) -> Committed | No
     """Give the partitions free without a change; the fences stay. None where it is done, or was restored."""
 
     def propose(now: Table) -> Proposal | None:
-        step = now.txns.get(rollback.plan, 0)
-        if step in (RESTORED, LIFTED):
+        if step_of(now, rollback) in (RESTORED, LIFTED):
             return None
         holds = [names.hold(rollback.output, target.partition.key) for target in rollback.targets]
         own = {entry: 0 for entry in holds if now.txns.get(entry, 0) == rollback.id}
@@ -127,14 +132,51 @@ def lift(table: Table, rollback: Rollback, deadline: Deadline) -> Committed | No
     return commit_when(table, propose, deadline)
 
 
-def _as_expected(table: Table, output: str, target: Target) -> bool:
-    live = table.live(output, target.partition.key)
-    name = live.part.name(output, target.partition.key) if live is not None and live.part is not None else None
+def _same_table(table: Table, rollback: Rollback) -> bool:
+    same_schema = rollback.schema is None or rollback.schema == table.schema.to_json()
+    return same_schema and (rollback.table_id is None or rollback.table_id == table.id)
+
+
+def _as_expected(table: Table, rollback: Rollback, target: Target) -> bool:
+    name = _live_name(table, rollback, target)
     if target.expected is None:
         return name is None or name not in target.undone or name in table.undone()
-    if live is None or name != target.expected:
+    if name != target.expected:
         return False
-    return table.foreign_between(target.partition, live.version, table.version) is None
+    if target.take_out:
+        return set(target.take_out) <= set(table.paths([target.partition]))
+    live = table.txns[names.data(rollback.output, target.partition.key)]
+    return table.foreign_between(target.partition, live, table.version) is None
+
+
+def _live_name(table: Table, rollback: Rollback, target: Target) -> Name | None:
+    key = target.partition.key
+    live = table.live(rollback.output, key)
+    return live.part.name(rollback.output, key) if live is not None and live.part is not None else None
+
+
+def _committed_since(table: Table, rollback: Rollback, target: Target) -> bool:
+    """Whether a chain that is undone has committed to the partition since the plan; True also where nobody can tell."""
+    if rollback.seen is None:
+        return False
+    for version in range(rollback.seen + 1, table.version + 1):
+        commit = table.log.commit(version)
+        if commit is None:
+            return True
+        record = commit.record
+        if record is None or record.output != rollback.output or record.kind == "restore":
+            continue
+        part = record.parts.get(target.partition.key)
+        if part is not None and chain_id(part.chain) in rollback.fences:
+            return True
+    return False
+
+
+def _adopted(table: Table, rollback: Rollback, target: Target) -> bool:
+    """Whether a person has adopted what is in the partition since it was held."""
+    live = table.live(rollback.output, target.partition.key)
+    record = table.record_at(live.version) if live is not None else None
+    return record is not None and record.kind == "adopt" and _live_name(table, rollback, target) != target.expected
 
 
 def _free(table: Table, rollback: Rollback, target: Target) -> bool:
@@ -149,12 +191,12 @@ def _fences(table: Table, rollback: Rollback) -> dict[str, int]:
     }
 
 
-def _entries(table: Table, rollback: Rollback) -> dict[str, int]:
+def _entries(table: Table, rollback: Rollback, changed: Sequence[Target]) -> dict[str, int]:
     entries = {rollback.plan: RESTORED}
     for target in rollback.targets:
         key = target.partition.key
         entries[names.hold(rollback.output, key)] = 0
-        if target.expected is not None:
+        if target in changed:
             entries[names.data(rollback.output, key)] = table.version + 1
             entries[names.chain(rollback.output, key)] = (
                 target.part.name(rollback.output, key).chain if target.part else 0
@@ -164,55 +206,27 @@ def _entries(table: Table, rollback: Rollback) -> dict[str, int]:
     return entries
 
 
-def _record(table: Table, rollback: Rollback, kind: str) -> Record:
-    parts = (
-        {one.partition.key: one.part for one in rollback.targets if one.expected is not None}
-        if kind == "restore"
-        else {}
-    )
+def _record(table: Table, rollback: Rollback, kind: str, changed: Sequence[Target] = ()) -> Record:
+    parts = {one.partition.key: one.part for one in changed}
     undone = tuple(name for one in rollback.targets for name in one.undone) if kind == "restore" else ()
     return Record(kind, rollback.output, table.id, parts, rollback.mode, undone, rollback.id)
 
 
-def _actions(table: Table, targets: Sequence[Target]) -> list[AddAction | RemoveAction]:
-    """What turns the partitions' files into those of their target versions; files that are in both stay."""
-    actions: list[AddAction | RemoveAction] = []
-    for version in sorted({target.back_to for target in targets}, key=lambda one: -1 if one is None else one):
-        partitions = [target.partition for target in targets if target.back_to == version]
+def _actions(table: Table, targets: Sequence[Target]) -> tuple[list[AddAction | RemoveAction], Schema | None]:
+    """What turns the partitions' files into those of their target versions; files that are in both stay.
+
+    With the columns of then where the whole table goes back to other ones: all its files are replaced then.
+    """
+    taken = [path for target in targets for path in target.take_out]
+    actions: list[AddAction | RemoveAction] = [remove_of(path) for path in sorted(taken)]
+    rest = [target for target in targets if not target.take_out]
+    for version in sorted({target.back_to for target in rest}, key=lambda one: -1 if one is None else one):
+        partitions = [target.partition for target in rest if target.back_to == version]
         now = set(table.paths(partitions))
-        then = {} if version is None else _files_at(table, version, partitions)
-        actions += [remove_of(path) for path in sorted(now - set(then))]
-        actions += [_add_of(table, path, values) for path, values in sorted(then.items()) if path not in now]
-    return actions
-
-
-def _files_at(table: Table, version: int, partitions: Sequence[Partition]) -> dict[str, dict[str, str | None]]:
-    """The files of the partitions at a version, each with its partition values as the log spells them."""
-    try:
-        delta = DeltaTable(table.location.uri, version=version, storage_options=table.location.options)
-    except DeltaError as error:
-        raise NotRestorable(
-            table=table.location.uri, why=f"version {version} is not there any more ({error})"
-        ) from error
-    old = Table(table.location, delta)
-    if old.schema.to_json() != table.schema.to_json():
-        raise NotRestorable(table=table.location.uri, why=f"its columns are not those of version {version}")
-    columns = old.partition_columns
-    wanted = set(old.paths(partitions))
-    found = {}
-    for row in pa.table(delta.get_add_actions(flatten=True)).to_pylist():
-        path = unquote(row["path"])
-        if path in wanted:
-            found[path] = {column: spell(row[f"partition.{column}"]) for column in columns}
-    if set(found) != wanted:
-        raise DamagedTable(table=table.location.uri, why=f"version {version} names files that its log does not list")
-    return found
-
-
-def _add_of(table: Table, path: str, values: dict[str, str | None]) -> AddAction:
-    info = table.location.files.get_file_info(path)
-    if not info.is_file:
-        raise NotRestorable(table=table.location.uri, why=f"its file {path} was vacuumed")
-    footer = pq.read_metadata(path, filesystem=table.location.files)
-    moment = (info.mtime_ns or 0) // 1_000_000
-    return AddAction(path, info.size, values, moment, data_change=True, stats=add_stats(footer))
+        then = before(table, version, partitions) if version is not None else None
+        files = then.files if then is not None else {}
+        if then is not None and then.schema is not None:
+            return list(adds(table, files, ())), then.schema
+        actions += [remove_of(path) for path in sorted(now - set(files))]
+        actions += adds(table, files, now)
+    return actions, None

@@ -6,6 +6,7 @@ from itertools import islice
 from pipeline_assets.delta import names
 from pipeline_assets.delta.choose import State
 from pipeline_assets.delta.decide import Mode, Name
+from pipeline_assets.delta.partitions import Partition
 from pipeline_assets.delta.record import Part, Record
 from pipeline_assets.delta.table import Memory, Table
 
@@ -77,6 +78,39 @@ def has_made_nothing(table: Table, output: str, chain: str, since: float) -> boo
         if commit.version == 0 or commit.info.get("timestamp", since * 1000) < since * 1000:
             return True
     return False
+
+
+def made_at(table: Table, output: str, partition: str, version: int) -> int:
+    """The version whose commit made what a partition shows since `version`: a restore brings data back, it makes none.
+
+    Of a table that is appended to or merged into the version itself: what a rollback leaves there was never there before.
+    """
+    record = table.record_at(version)
+    part = record.parts.get(partition) if record is not None and record.kind == "restore" else None
+    if record is None or part is None or record.mode is not Mode.OVERWRITE:
+        return version
+    name = part.name(output, partition)
+    for number, older in table.records(output, version - 1):
+        made = older.parts.get(partition)
+        if made is not None and older.kind != "restore" and made.name(output, partition) == name:
+            return number
+    return version
+
+
+def shown_until(table: Table, output: str, one: Partition, version: int) -> int:
+    """The last version up to which a partition shows the same rows as at `version`.
+
+    Its files there are those that VACUUM takes last: a compaction may have rewritten those of `version` itself.
+    """
+    for number in range(version + 1, table.version + 1):
+        commit = table.log.commit(number)
+        if commit is None:
+            return version
+        record = commit.record
+        ours = record is not None and record.output == output and one.key in record.parts
+        if ours or (commit.is_foreign and table.foreign_between(one, number - 1, number) is not None):
+            return number - 1
+    return table.version
 
 
 def _names(table: Table, output: str, partition: str, version: int, memory: Memory | None) -> frozenset[Name]:

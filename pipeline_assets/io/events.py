@@ -7,6 +7,7 @@ from dagster import AssetKey, DataVersion, OutputContext
 from dagster._core.execution.context.system import StepExecutionContext
 
 from pipeline_assets import checkpoints, faults
+from pipeline_assets.delta.states import made_at
 from pipeline_assets.io.hearing import said_of
 from pipeline_assets.io.merge_config import WriteMode
 from pipeline_assets.io.outputs import Output
@@ -33,13 +34,21 @@ def keep_data_version(context: OutputContext, writer: Writer) -> None:
     """Make the data version of a stage's events that of its data: the Delta commit, so that equal data has an equal one.
 
     Dagster's default is a hash of code and inputs, the same whatever a source without inputs has brought. All partitions of a
-    range have one, the newest's.
+    range have one, the newest's. What a rollback brought back has the one that it had.
     """
     asset_key, table = writer.output.asset_key, writer.table
     if asset_key is None or table is None or not writer.outcomes or context.step_context.has_data_version(asset_key):
         return
-    version = max(one.version for one in writer.outcomes.values())
-    context.step_context.set_data_version(asset_key, DataVersion(f"delta-{table.id}-{version}"))
+    made = [
+        made_at(table, writer.output.name, key, one.version) if one.flag else one.version
+        for key, one in writer.outcomes.items()
+    ]
+    context.step_context.set_data_version(asset_key, DataVersion(data_version(table.id, max(made))))
+
+
+def data_version(table_id: str, version: int) -> str:
+    """Dagster's data version of what a version of a table made."""
+    return f"delta-{table_id}-{version}"
 
 
 def told(step: Step, output: Output, key: str, outcome: Outcome) -> str:

@@ -42,7 +42,7 @@ def hear(instance: DagsterInstance | None, output: Output, table: Table, live: M
     versions = {key: one.version for key, one in live.items() if one.part is not None}
     missing = checkpoints.unheard(instance, output.asset_key, versions, table.id)
     lost = {
-        key: Outcome(one.version, one.part, checkpoints.ADOPTED)
+        key: Outcome(one.version, one.part, _flag(table, one.version))
         for key, one in live.items()
         if key in missing and one.part is not None
     }
@@ -71,6 +71,12 @@ def hear_recent(instance: DagsterInstance | None, output: Output, table: Table, 
     return hear(
         instance, output, table, {key: one for key, one in suspects.items() if one.part and one.part.run in quiet}
     )
+
+
+def _flag(table: Table, version: int) -> str:
+    """What the sender of a lost event, who did not make the version, says of it."""
+    record = table.record_at(version)
+    return checkpoints.RESTORED if record is not None and record.kind == "restore" else checkpoints.ADOPTED
 
 
 def _silent(instance: DagsterInstance, runs: set[str]) -> set[str]:

@@ -72,12 +72,13 @@ def _opened(found: Read, version: int) -> DeltaTable:
 def missing(found: Read) -> list[str]:
     """Partitions that are read and are not there. Raises ForeignData for one that holds what nobody explains.
 
-    What was in somebody else's table before our first commit to it is there: it is read as it was then.
+    What was in somebody else's table before our first commit to it is there: it is read as it was then. What a rollback
+    took away altogether is not.
     """
     table = found.table
     if not table.is_ours:
         return []
-    written = set(table.written_partitions(found.output.name))
+    written = set(table.written_partitions(found.output.name)) - _taken_away(found)
     absent = [one for one in found.partitions if one.key not in written]
     if not absent or not table.paths(absent):
         return [one.key for one in absent]
@@ -90,6 +91,18 @@ def missing(found: Read) -> list[str]:
             why=f"partition {min(foreign)} holds data that no checkpoint of {found.output.name} explains",
         )
     return [one.key for one in absent if one.key not in there]
+
+
+def _taken_away(found: Read) -> set[str]:
+    """Partitions that a rollback has left without rows, at the pin."""
+    table, name = found.table, found.output.name
+    empty = [
+        one
+        for one in found.partitions
+        if table.txns.get(names.chain(name, one.key)) == 0
+        and table.txns.get(names.data(name, one.key), 0) <= found.pin.version
+    ]
+    return {one.key for one in empty if not table.paths([one])}
 
 
 def read_what_is_undone(found: Read, keys: Iterable[str], version: int) -> bool:

@@ -19,10 +19,10 @@ from pipeline_assets.delta.table import Live, Table, open_table
 from pipeline_assets.errors import PermanentError
 from pipeline_assets.io.guards import storage_takes_it
 from pipeline_assets.io.hearing import hear, said_of
-from pipeline_assets.io.outputs import Output, of_asset
+from pipeline_assets.io.outputs import Output
 from pipeline_assets.io.partitions import partitions_among
 from pipeline_assets.io.steps import Outcome
-from pipeline_assets.recovery.plan import settings_by_resource
+from pipeline_assets.recovery.tables import outputs_of
 
 ENGINE = "adopted"
 
@@ -130,15 +130,7 @@ def _all_keys(instance: DagsterInstance, output: Output) -> Sequence[str]:
 
 
 def _output(instance: DagsterInstance, repository: RepositoryDefinition, table: str) -> Output:
-    job = repository.get_implicit_global_asset_job_def()
-    known: dict[str, Output] = {}
-    settings = settings_by_resource(instance, job, {})
-    for key in job.asset_layer.executable_asset_keys:
-        node = job.asset_layer.get(key)
-        io = settings.get(node.io_manager_key or "io_manager")
-        if io is not None:
-            known[key.to_user_string()] = of_asset(key, node.metadata, node.partitions_def, io)
-    return _named(known, table)
+    return _named(outputs_of(instance, repository.get_implicit_global_asset_job_def()), table)
 
 
 def _named(known: Mapping[str, Output], table: str) -> Output:

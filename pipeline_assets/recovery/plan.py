@@ -26,6 +26,7 @@ from pipeline_assets.io.hearing import hear
 from pipeline_assets.io.outputs import Settings, of_asset
 from pipeline_assets.io.step_outputs import Written
 from pipeline_assets.io_manager import CheckpointIOManager, DeltaCheckpointIOManager
+from pipeline_assets.recovery.taken_back import taken_back
 
 FINISHED, COMMITTED, LEFT = "finished", "committed", "left"
 
@@ -89,11 +90,13 @@ def plan_of(instance: DagsterInstance, run: DagsterRun, job: JobDefinition, *, r
     states = []
     settings = settings_by_resource(instance, job, run.run_config)
     for key in _planned(instance, chain, execution):
-        found = [committed_by(chain, one) for one in written_by(instance, execution, key, run, job, settings)]
+        written = written_by(instance, execution, key, run, job, settings)
+        undone = any(taken_back(instance, chain, one) for one in written)
+        found = [committed_by(chain, one) for one in written]
         adopted = [one for one in found if one is not None and one.live]
         versions = {one.written.output.name: max(live.version for live in one.live.values()) for one in adopted}
         for one in _resolved(key, retry):
-            state = FINISHED if one in done else LEFT
+            state = FINISHED if one in done and not undone else LEFT
             if state == LEFT and _only_tables(execution, key, len(found)) and all(o and o.complete for o in found):
                 state = COMMITTED
             if record and state != FINISHED:

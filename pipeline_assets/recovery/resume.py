@@ -64,6 +64,7 @@ def last_run(instance: DagsterInstance) -> DagsterRun:
 def resumable(instance: DagsterInstance, run_id: str, *, gone: bool = False, dry: bool = False) -> DagsterRun:
     """The newest run of a run's chain, marked failed (unless dry) if its process is gone. Raises NotResumable.
 
+    One that has succeeded is resumable where a rollback has taken something back since, as only a plan can tell.
     gone: a person knows that it is, where this host cannot tell.
     """
     run = instance.get_run_by_id(run_id)
@@ -72,9 +73,7 @@ def resumable(instance: DagsterInstance, run_id: str, *, gone: bool = False, dry
             f"There is no run {run_id} in this Dagster instance. `dagster run list` shows those there are."
         )
     run = _newest_of_chain(instance, run)
-    if run.status is DagsterRunStatus.SUCCESS:
-        raise NotResumable(f"Run {run.run_id} has succeeded, so nothing of its run chain is left. Nothing was changed.")
-    if run.status in _ENDED_BADLY:
+    if run.status in _ENDED_BADLY or run.status is DagsterRunStatus.SUCCESS:
         return run
     found = True if gone and run.status in _NOT_ENDED else is_gone(instance, run)
     if not found:
@@ -137,6 +136,7 @@ def created(
     executable = _executable(instance, run, job)
     definition = executable.get_definition()
     plan = plan_of(instance, run, definition)
+    _refuse_finished(plan)
     if not plan.to_run:
         return Continued(plan, executable, None)
     quieted = {name: one for name, one in (loggers or {}).items() if name in definition.loggers}
@@ -148,7 +148,16 @@ def created(
 
 def planned(instance: DagsterInstance, run: DagsterRun, job: JobDefinition | ReconstructableJob) -> Plan:
     """What a resume would do; nothing is changed. Raises NotResumable."""
-    return plan_of(instance, run, _executable(instance, run, job).get_definition(), record=False)
+    plan = plan_of(instance, run, _executable(instance, run, job).get_definition(), record=False)
+    _refuse_finished(plan)
+    return plan
+
+
+def _refuse_finished(plan: Plan) -> None:
+    if plan.run.status is DagsterRunStatus.SUCCESS and not plan.to_run:
+        raise NotResumable(
+            f"Run {plan.run.run_id} has succeeded, so nothing of its run chain is left. Nothing was changed."
+        )
 
 
 def _create(

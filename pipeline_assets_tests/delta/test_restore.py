@@ -1,11 +1,14 @@
 """A rollback's commits in one table, with real writers beside it."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import dagster as dg
 import polars as pl
 import pytest
+from deltalake import Field
+from deltalake.schema import PrimitiveType
 
 from pipeline_assets import DeltaCheckpointIOManager
 from pipeline_assets.delta import restore as rollbacks
@@ -14,9 +17,11 @@ from pipeline_assets.delta.location import Location
 from pipeline_assets.delta.names import WHOLE
 from pipeline_assets.delta.partitions import OneOf, Partition
 from pipeline_assets.delta.record import chain_id
-from pipeline_assets.delta.restore import NotRestorable, Rollback, Target
+from pipeline_assets.delta.restorable import NotRestorable
+from pipeline_assets.delta.restore import Rollback, Target
 from pipeline_assets.delta.table import Table, open_table
 from pipeline_assets.errors import ForeignData, Held, PipelineAssetsError
+from pipeline_assets_tests.recovery.evidence import events
 
 COLORS = dg.StaticPartitionsDefinition(["red", "blue"])
 
@@ -205,6 +210,58 @@ def test_a_new_run_after_a_rollback_writes(instance: dg.DagsterInstance, root: P
     rollbacks.restore(table, rollback, soon())
     assert run(instance, root, 3).success
     assert values(root) == [3]
+
+
+def never(table: Table, chain: int) -> Rollback:
+    """Hold what a chain has written nothing of."""
+    target = Target(Partition(WHOLE, {}), None)
+    return Rollback(7, "p/numbers", [target], {chain: 1}, seen=table.version)
+
+
+def test_what_a_chain_has_committed_since_the_plan_is_seen_by_the_hold(
+    instance: dg.DagsterInstance, root: Path
+) -> None:
+    """Also where another has replaced it already."""
+    run(instance, root, 1)
+    table = table_at(root)
+    late, other = run(instance, root, 2), run(instance, root, 3)
+    table.refresh()
+    assert not rollbacks.hold(table, replace(never(table, chain_id(late.run_id)), seen=0), soon())
+    assert not rollbacks.hold(table, replace(never(table, chain_id(other.run_id)), seen=1), soon())
+    assert rollbacks.hold(table, never(table, chain_id(other.run_id)), soon())
+
+
+def test_a_table_whose_columns_changed_since_the_plan_is_not_held(instance: dg.DagsterInstance, root: Path) -> None:
+    run(instance, root, 1)
+    table = table_at(root)
+    planned = replace(undoing(table), schema=table.schema.to_json(), table_id=table.id)
+    table.delta.alter.add_columns([Field("more", PrimitiveType("long"))])
+    assert not rollbacks.hold(table_at(root), planned, soon())
+    assert not rollbacks.hold(table_at(root), replace(planned, schema=None, table_id="another"), soon())
+    assert rollbacks.hold(table_at(root), replace(planned, schema=None), soon())
+
+
+def test_a_foreign_commit_under_a_hold_goes_by_a_persons_word(instance: dg.DagsterInstance, root: Path) -> None:
+    run(instance, root, 1)
+    run(instance, root, 2)
+    table = table_at(root)
+    rollback = undoing(table, back_to=0)
+    rollbacks.hold(table, rollback, soon())
+    pl.DataFrame({"color": ["none"], "value": [9]}).write_delta(str(root / "p" / "numbers"), mode="append")
+    rollbacks.restore(table, rollback, soon(), overwrite=True)
+    assert values(root) == [1]
+
+
+def test_a_restore_whose_event_was_lost_is_told_as_one(instance: dg.DagsterInstance, root: Path) -> None:
+    run(instance, root, 1)
+    run(instance, root, 2)
+    table = table_at(root)
+    rollback = undoing(table, back_to=0)
+    rollbacks.hold(table, rollback, soon())
+    rollbacks.restore(table, rollback, soon())
+    run(instance, root, 3)
+    told = [event for event in events(instance, "p/numbers") if event["delta/version"] == 3]
+    assert [(one.get("checkpoint/restored"), one.get("checkpoint/adopted")) for one in told] == [(True, None)]
 
 
 def test_every_refusal_is_an_error_of_ours() -> None:

@@ -1,0 +1,204 @@
+"""`pipeline-assets rollback`: undo a run, or go back to one."""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import click
+from dagster import DagsterInstance, JobDefinition
+
+from pipeline_assets.cli.location import ANY_ASSETS, CodeLocation, instance
+from pipeline_assets.cli.refusals import DONE, FAILED, printing_to_stderr, refusing
+from pipeline_assets.delta.names import WHOLE
+from pipeline_assets.delta.restorable import ChangedUnderHold
+from pipeline_assets.errors import PermanentError, describe
+from pipeline_assets.recovery.owed import BEHIND, KEPT, STALE, Owed, owed_after
+from pipeline_assets.recovery.refresh import Refreshed, refresh
+from pipeline_assets.recovery.rollback import RolledBack, continue_, open_rollback, roll_back
+from pipeline_assets.recovery.rollback_plan import TO, UNDO, Asked, Plan, plan_of
+from pipeline_assets.recovery.rollback_targets import LIVE, NEVER, Entry
+
+
+class NotConfirmed(PermanentError):
+    """A plan to which nobody has said yes; nothing was changed."""
+
+
+@click.command("rollback")
+@click.option("--undo", metavar="RUN", help="What the run (its chain) wrote goes back to what was there before.")
+@click.option("--to", metavar="RUN", help="Every table of the pipeline goes back to what it was when the run ended.")
+@click.option("--continue", "go_on", is_flag=True, help="Ends the rollback that a crash has left open.")
+@click.option("--stage", help="Only this stage, as flights/legs.")
+@click.option("--partition", help="Only this partition.")
+@click.option("--refresh", "refreshing", is_flag=True, help="Make again what is owed then, in order.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be done.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--gone", is_flag=True, help="The run's process is gone, though that cannot be told from this host.")
+@click.option("--overwrite", is_flag=True, help="With --continue: what somebody else wrote under the hold may go.")
+@click.option("-m", "--module", help="The code location; by default that of pyproject.toml.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+@refusing
+def rollback_command(
+    undo: str | None,
+    to: str | None,
+    go_on: bool,
+    stage: str | None,
+    partition: str | None,
+    refreshing: bool,
+    dry_run: bool,
+    yes: bool,
+    gone: bool,
+    overwrite: bool,
+    module: str | None,
+    as_json: bool,
+) -> int:
+    """Undo a run, or go back to one: all its tables, or none.
+
+    Prints what becomes of each stage and partition, asks, does it, and lists what is to be made again.
+    """
+    if [bool(undo), bool(to), go_on].count(True) != 1:
+        raise click.UsageError("Say one of --undo RUN, --to RUN, --continue.")
+    if go_on and (stage or partition or dry_run or gone):
+        raise click.UsageError("--continue ends what was begun, as it was planned; it takes no other choice.")
+    if overwrite and not go_on:
+        raise click.UsageError("--overwrite goes with --continue.")
+    asked = Asked(UNDO if undo else TO, str(undo or to), stage, partition, gone)
+    with instance() as opened:
+        said = Saying(opened, module, refreshing, as_json)
+        try:
+            if go_on:
+                return _continue(said, overwrite=overwrite)
+            return _roll_back(said, asked, dry_run=dry_run, yes=yes)
+        except ChangedUnderHold as error:  # not refused: some tables may be back
+            click.echo(json.dumps({"stopped": str(error)}) if as_json else f"Stopped: {error}", err=not as_json)
+            return FAILED
+
+
+@dataclass(frozen=True)
+class Saying:
+    """Where a command is, and how it speaks."""
+
+    opened: DagsterInstance
+    module: str | None
+    refreshing: bool
+    as_json: bool
+
+    @contextmanager
+    def working(self) -> Iterator[CodeLocation]:
+        """While something is done; what stages print goes to stderr where stdout is a document's."""
+        with printing_to_stderr(self.as_json):
+            yield CodeLocation(self.module)
+
+    def job_of(self, location: CodeLocation, run_id: str) -> JobDefinition:
+        """The job of a run; of one that is not there any asset's."""
+        run = self.opened.get_run_by_id(run_id)
+        return location.job(run.job_name if run is not None else ANY_ASSETS).get_definition()
+
+
+def _roll_back(said: Saying, asked: Asked, *, dry_run: bool, yes: bool) -> int:
+    with said.working() as location:
+        job = said.job_of(location, asked.run)
+        plan = plan_of(said.opened, job, asked)
+    if not said.as_json:
+        click.echo("\n".join(_lines(plan)))
+    if dry_run:
+        click.echo(json.dumps({"rollback": None, "plan": _document(plan)}) if said.as_json else "Nothing was changed.")
+        return DONE
+    if not yes:
+        _ask(as_json=said.as_json)
+    with said.working():
+        done = roll_back(said.opened, job, asked, plan)
+    return _owing(said, done)
+
+
+def _continue(said: Saying, *, overwrite: bool) -> int:
+    with said.working() as location:
+        job = location.job(ANY_ASSETS).get_definition()
+        stored = open_rollback(said.opened, job)
+        if stored is not None:
+            job = said.job_of(location, Plan.of_json(stored.plan).asked.run)
+        done = continue_(said.opened, job, overwrite=overwrite)
+    return _owing(said, done)
+
+
+def _ask(*, as_json: bool) -> None:
+    if as_json or not sys.stdin.isatty():
+        raise NotConfirmed(
+            "Nobody is there to be asked, so nothing was changed; say --yes, or --dry-run to see the plan."
+        )
+    if not click.confirm("Roll back?", err=True):
+        raise NotConfirmed("Nothing was changed.")
+
+
+def _owing(said: Saying, done: RolledBack) -> int:
+    """Say what is owed, in all of the code location, or make it."""
+    stages = [one.stage for one in done.plan.tables]
+    if not said.as_json:
+        click.echo(f"Done, by rollback {done.id}.")
+    with said.working() as location:
+        job = location.job(ANY_ASSETS)
+        if said.refreshing:
+            made = refresh(said.opened, job, done.id, stages)
+        else:
+            made = Refreshed([], True, owed_after(said.opened, job.get_definition(), stages))
+    if said.as_json:
+        left = [one.__dict__ for one in made.left]
+        document = {"rollback": str(done.id), "plan": _document(done.plan), "runs": list(made.runs), "owed": left}
+        click.echo(json.dumps(document))
+    else:
+        for run in made.runs:
+            click.echo(f"Made again by run {run}.")
+        if made.left:
+            click.echo("To be made again:")
+            click.echo("\n".join(_owed(one, said.module) for one in made.left))
+    return DONE if made.success else FAILED
+
+
+def _lines(plan: Plan) -> list[str]:
+    named = [(describe(one.stage, entry.partition), entry) for one in plan.tables for entry in one.entries]
+    width = max((len(name) for name, _ in named), default=0)
+    return [f"  {name:<{width}}  {_what(entry)}" for name, entry in named if entry.state != NEVER]
+
+
+def _what(entry: Entry) -> str:
+    whose = f"undoes {', '.join(entry.chains)}"
+    if entry.state != LIVE:
+        return (
+            f"version {entry.version} stays, another run's" if entry.version is not None else f"nothing stays; {whose}"
+        )
+    if entry.take_out:
+        return f"version {entry.version}: {len(entry.take_out)} files are taken out; {whose}"
+    if entry.back_to is None:
+        return f"version {entry.version} → nothing; {whose}"
+    of = f", of {entry.part.chain}" if entry.part is not None and entry.part.chain else ""
+    return f"version {entry.version} → as at version {entry.back_to}{of}; {whose}"
+
+
+def _document(plan: Plan) -> dict[str, Any]:
+    entries = [
+        {
+            "stage": one.stage,
+            "partition": None if entry.partition == WHOLE else entry.partition,
+            "state": entry.state,
+            "version": entry.version,
+            "back_to": entry.back_to,
+            "of": entry.part.chain if entry.part is not None else None,
+            "undoes": list(entry.chains),
+        }
+        for one in plan.tables
+        for entry in one.entries
+    ]
+    return {"form": plan.asked.form, "run": plan.asked.run, "chains": sorted(plan.fences), "entries": entries}
+
+
+_WORDS = {STALE: "was made from what is undone of", BEHIND: "is older than"}
+
+
+def _owed(one: Owed, module: str | None) -> str:
+    name = describe(one.stage, one.partition)
+    if one.why == KEPT:
+        more = f" -m {module}" if module else ""
+        return f"  {name} was kept by run {one.run}; `pipeline-assets resume {one.run}{more}`"
+    return f"  {name} {_WORDS[one.why]} {', '.join(one.inputs)}"

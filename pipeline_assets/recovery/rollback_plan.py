@@ -1,0 +1,290 @@
+"""The plan of a rollback, in both its forms; nothing is changed by making one.
+
+*Undo a run*: what its chain wrote goes back to what was there before; what another chain has replaced since stays. *Back to
+a run*: each table of the pipeline goes back to what it was when that run's chain ended; all later chains are undone.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, JobDefinition
+
+from pipeline_assets import checkpoints
+from pipeline_assets.chains import Chain, newest_attempt, runs_of
+from pipeline_assets.delta.record import Part, chain_id
+from pipeline_assets.delta.restorable import NotRestorable, refuse_vacuum
+from pipeline_assets.delta.restore import Rollback, Target
+from pipeline_assets.delta.table import Table, open_table
+from pipeline_assets.errors import PermanentError
+from pipeline_assets.io.outputs import Output
+from pipeline_assets.io.partitions import partitions_among
+from pipeline_assets.processes import is_gone
+from pipeline_assets.recovery.rollback_targets import (
+    NEVER,
+    Entry,
+    History,
+    Moment,
+    Wanted,
+    refuse_unrestorable,
+)
+from pipeline_assets.recovery.tables import NoSuchStage, Outputs, outputs_of, planned_by
+
+UNDO, TO = "undo", "to"
+ANY_ASSETS = "__ASSET_JOB"
+"""Dagster's job of all assets of a code location, whichever pipelines they belong to."""
+
+
+class NotRolledBack(PermanentError):
+    """A rollback that cannot, or need not, be; nothing was changed."""
+
+
+class NothingToUndo(NotRolledBack):
+    """There is nothing that a rollback would change."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a person asked for: `undo` a run or go back `to` it, for all stages and partitions or one.
+
+    gone: the processes of runs of which this host cannot tell are gone, by a person's word.
+    """
+
+    form: str
+    run: str
+    stage: str | None = None
+    partition: str | None = None
+    gone: bool = False
+
+
+@dataclass(frozen=True)
+class OfTable:
+    """The part of a plan that is about one stage's table, seen at a version."""
+
+    stage: str
+    uri: str
+    table_id: str
+    seen: int
+    schema: str
+    entries: Sequence[Entry]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a rollback does. fences: for each chain that is undone (its first run's id) the attempts that may not commit."""
+
+    asked: Asked
+    fences: Mapping[str, int]
+    tables: Sequence[OfTable]
+
+    def as_json(self) -> dict[str, Any]:
+        """As it is kept in the rollback table."""
+        tables = [{**one.__dict__, "entries": [entry.as_json() for entry in one.entries]} for one in self.tables]
+        return {"asked": dict(self.asked.__dict__), "fences": dict(self.fences), "tables": tables}
+
+    def does_as(self, other: "Plan") -> bool:
+        """Whether it does the same as another plan, whenever they were made."""
+        return [(one.stage, list(one.entries)) for one in self.tables] == [
+            (one.stage, list(one.entries)) for one in other.tables
+        ]
+
+    @classmethod
+    def of_json(cls, fields: Mapping[str, Any]) -> "Plan":
+        """The inverse."""
+        tables = [
+            OfTable(**{**one, "entries": [Entry.of_json(entry) for entry in one["entries"]]})
+            for one in fields["tables"]
+        ]
+        return cls(Asked(**fields["asked"]), fields["fences"], tables)
+
+
+def in_table(number: int, plan: Plan, one: OfTable, output: Output, table: Table) -> Rollback:
+    """A plan as delta/ executes it in one table."""
+    wanted = output.wanted([entry.partition for entry in one.entries])
+    partitions = {found.key: found for found in partitions_among(wanted, table.schema, output.name)}
+    targets = [
+        Target(partitions[entry.partition], entry.expected, entry.undone, entry.back_to, entry.part, entry.take_out)
+        for entry in one.entries
+    ]
+    fences = {chain_id(first): fence for first, fence in plan.fences.items()}
+    return Rollback(number, one.stage, targets, fences, output.mode, one.seen, one.schema, one.table_id)
+
+
+def plan_of(instance: DagsterInstance, job: JobDefinition, asked: Asked) -> Plan:
+    """What a rollback would do, for the job of the run. Raises NotRolledBack, NotRestorable, NoSuchStage."""
+    run = instance.get_run_by_id(asked.run)
+    if run is None:
+        raise NotRolledBack(
+            f"There is no run {asked.run} in this Dagster instance. Nothing was changed; `dagster run list` shows "
+            "those there are."
+        )
+    outputs = outputs_of(instance, job, run.run_config)
+    runs = runs_of(instance, run)
+    for one in runs if asked.form == UNDO else ():
+        _refuse_at_work(instance, one, asked)
+    planned = planned_by(instance, runs, job, outputs)
+    chosen = _chosen(outputs, asked)
+    if asked.form == UNDO:
+        tables = _undoing(instance, runs, chosen, planned, asked)
+    else:
+        tables = _going_back(instance, runs, _of_pipeline(chosen, job, planned), asked)
+    _refuse_nothing(asked, tables)
+    chains = sorted({chain for one in tables for entry in one.entries for chain in entry.chains})
+    if asked.form == UNDO and runs[0].run_id not in chains:
+        chains.append(runs[0].run_id)
+    fences = {chain: _fence(instance, chain, tables, asked) for chain in chains}
+    return Plan(asked, fences, tables)
+
+
+def left_over(instance: DagsterInstance, plan: Plan) -> list[DagsterRun]:
+    """Runs of the plan's chains whose process is gone, and which are to be marked failed."""
+    runs = [
+        run for chain in plan.fences if (first := instance.get_run_by_id(chain)) for run in runs_of(instance, first)
+    ]
+    return [run for run in runs if not run.is_finished]
+
+
+def _undoing(
+    instance: DagsterInstance,
+    runs: Sequence[DagsterRun],
+    chosen: Outputs,
+    planned: Mapping[str, set[str]],
+    asked: Asked,
+) -> list[OfTable]:
+    chain = Chain(tuple(run.run_id for run in runs))
+    number = chain.number
+
+    def wanted(table: Table, output: Output) -> tuple[Wanted, dict[str, list[Part]]]:
+        keys = _narrowed(planned.get(output.name, set()), asked)
+        told: dict[str, list[Part]] = {key: [] for key in keys}
+        if keys and output.asset_key is not None:
+            found = checkpoints.of_chain(instance, chain, output.asset_key, keys, table.id)
+            told |= {key: [one.part for one in committed] for key, committed in found.items()}
+        return lambda moment: moment.part is not None and chain_id(moment.part.chain) == number, told
+
+    return _tables([chosen[name] for name in planned if name in chosen], asked, wanted)
+
+
+def _going_back(instance: DagsterInstance, runs: Sequence[DagsterRun], chosen: Outputs, asked: Asked) -> list[OfTable]:
+    if not any(run.status is DagsterRunStatus.SUCCESS for run in runs) or not all(run.is_finished for run in runs):
+        raise NotRolledBack(
+            f"Run {runs[-1].run_id} is {runs[-1].status.value}, and what it left is no state to go back to. Nothing was "
+            "changed; name a run that has succeeded (`dagster run list`)."
+        )
+    records = [instance.get_run_record_by_id(run.run_id) for run in runs]
+    ended = max((int(one.end_time * 1000) for one in records if one is not None and one.end_time), default=0)
+    number = chain_id(runs[0].run_id)
+
+    def later(moment: Moment) -> bool:
+        return moment.part is not None and moment.at > ended and chain_id(moment.part.chain) != number
+
+    def wanted(table: Table, output: Output) -> tuple[Wanted, dict[str, list[Part]]]:
+        if any(name.chain == number for name in table.undone()):
+            raise NotRolledBack(
+                f"Run {asked.run} has been rolled back itself, in {output.name}, so it is no state to go back to. Nothing "
+                "was changed; name another run."
+            )
+        return later, {}
+
+    return [one for table in _tables(list(chosen.values()), asked, wanted) if (one := _without_never(table)).entries]
+
+
+def _tables(
+    outputs: Sequence[Output],
+    asked: Asked,
+    wanted: Callable[[Table, Output], tuple[Wanted, dict[str, list[Part]]]],
+) -> list[OfTable]:
+    """The plan of each table; all that cannot be rolled back are refused together."""
+    found: list[OfTable] = []
+    refused: list[NotRestorable] = []
+    for output in sorted(outputs, key=lambda one: one.name):
+        table = open_table(output.location)
+        if table is None:
+            continue
+        is_wanted, told = wanted(table, output)
+        try:
+            found.append(_of_table(table, output, asked, is_wanted, told))
+        except NotRestorable as error:
+            refused.append(error)
+    if refused:
+        raise refused[0] if len(refused) == 1 else NotRolledBack("\n".join(map(str, refused)))
+    return [one for one in found if one.entries]
+
+
+def _of_table(
+    table: Table, output: Output, asked: Asked, wanted: Wanted, told: Mapping[str, Sequence[Part]]
+) -> OfTable:
+    history = History.of(table, output)
+    mine = {key for key, moments in history.moments.items() if any(map(wanted, moments))}
+    keys = sorted(_narrowed({*told, *mine}, asked))
+    partitions = partitions_among(output.wanted(keys), table.schema, output.name) if keys else []
+    entries = [history.entry(one, wanted, told.get(one.key, ())) for one in partitions]
+    changing = [entry for entry in entries if entry.expected is not None]
+    if changing:
+        refuse_vacuum(table)
+        refuse_unrestorable(table, changing, partitions)
+    return OfTable(output.name, table.location.uri, table.id, table.version, table.schema.to_json(), entries)
+
+
+def _without_never(one: OfTable) -> OfTable:
+    entries = [entry for entry in one.entries if entry.state != NEVER]
+    return OfTable(**{**one.__dict__, "entries": entries})
+
+
+def _chosen(outputs: Outputs, asked: Asked) -> dict[str, Output]:
+    if asked.stage is not None and asked.stage not in outputs:
+        raise NoSuchStage([asked.stage], outputs)
+    return {name: output for name, output in outputs.items() if asked.stage in (None, name)}
+
+
+def _of_pipeline(chosen: Outputs, job: JobDefinition, planned: Iterable[str]) -> Outputs:
+    """Of the job that has every asset only the pipelines that the run belongs to."""
+    if job.name != ANY_ASSETS:
+        return chosen
+    pipelines = {name.rpartition("/")[0] for name in planned}
+    return {name: output for name, output in chosen.items() if name.rpartition("/")[0] in pipelines}
+
+
+def _narrowed(keys: Iterable[str], asked: Asked) -> list[str]:
+    return sorted(key for key in keys if asked.partition in (None, key))
+
+
+def _refuse_nothing(asked: Asked, tables: Sequence[OfTable]) -> None:
+    if any(entry.undone for one in tables for entry in one.entries):
+        return
+    narrowed = "".join(
+        f" of {what} {name}" for what, name in (("stage", asked.stage), ("partition", asked.partition)) if name
+    )
+    what = (
+        f"Run {asked.run} has nothing left{narrowed}"
+        if asked.form == UNDO
+        else f"No later run changed anything{narrowed}"
+    )
+    raise NothingToUndo(f"{what} that could be undone. Nothing was changed.")
+
+
+def _fence(instance: DagsterInstance, chain: str, tables: Sequence[OfTable], asked: Asked) -> int:
+    """Above every attempt of the chain that is known, and at least now. Raises NotRolledBack where it is at work."""
+    first = instance.get_run_by_id(chain)
+    runs = runs_of(instance, first) if first is not None else []
+    for run in runs:
+        _refuse_at_work(instance, run, asked)
+    number = chain_id(chain)
+    named = [name.attempt for one in tables for entry in one.entries for name in entry.undone if name.chain == number]
+    return max(int(time.time() * 1000), newest_attempt(instance, runs) + 1, *(attempt + 1 for attempt in named), 0)
+
+
+def _refuse_at_work(instance: DagsterInstance, run: DagsterRun, asked: Asked) -> None:
+    if run.is_finished or (asked.gone and run.status is not DagsterRunStatus.QUEUED):
+        return
+    gone = is_gone(instance, run)
+    if gone:
+        return
+    said = f"Run {run.run_id}, which would be undone, is {run.status.value}"
+    if gone is None:
+        raise NotRolledBack(
+            f"{said}, and it cannot be told from here whether its process is alive. Nothing was changed; if you know that it "
+            "is gone, say --gone."
+        )
+    raise NotRolledBack(f"{said}. Nothing was changed; wait for its end, or terminate it first.")

@@ -1,0 +1,82 @@
+"""The tables of a pipeline, outside of any run: which assets our IO managers write, and where."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from dagster import AssetKey, DagsterInstance, DagsterRun, JobDefinition
+
+from pipeline_assets.chains import steps_of
+from pipeline_assets.delta.location import Location
+from pipeline_assets.errors import ConfigurationError, PermanentError
+from pipeline_assets.io.outputs import Output, of_asset
+from pipeline_assets.recovery.plan import keys_of, settings_by_resource
+
+Outputs = Mapping[str, Output]
+"""Outputs by their name, which is the asset's key."""
+
+
+class NoSuchStage(PermanentError):
+    """A stage that the code location does not have; nothing was changed."""
+
+    def __init__(self, names: Iterable[str], known: Iterable[str]) -> None:
+        self.names = sorted(names)
+        super().__init__(
+            f"The code location has no stage {', '.join(self.names)} that an IO manager of ours writes; it has "
+            f"{', '.join(sorted(known))}. Nothing was changed; name it as it is, bring it back, or name its code location "
+            "with -m MODULE."
+        )
+
+
+def outputs_of(
+    instance: DagsterInstance, job: JobDefinition, run_config: Mapping[str, Any] | None = None
+) -> dict[str, Output]:
+    """What the assets of a job write through IO managers of ours."""
+    known: dict[str, Output] = {}
+    settings = settings_by_resource(instance, job, run_config or {})
+    for key in job.asset_layer.executable_asset_keys:
+        node = job.asset_layer.get(key)
+        io = settings.get(node.io_manager_key or "io_manager")
+        if io is not None:
+            known[key.to_user_string()] = of_asset(key, node.metadata, node.partitions_def, io)
+    return known
+
+
+def planned_by(
+    instance: DagsterInstance, runs: Sequence[DagsterRun], job: JobDefinition, outputs: Outputs
+) -> dict[str, set[str]]:
+    """For each output the partitions that some runs set out to write. Raises NoSuchStage for one that is there no more."""
+    found: dict[str, set[str]] = {}
+    for run in runs:
+        for key in _assets_planned(instance, run):
+            name = key.to_user_string()
+            if name in outputs:
+                found.setdefault(name, set()).update(keys_of(instance, run, outputs[name].partitions_def))
+            elif key not in job.asset_layer.executable_asset_keys:
+                raise NoSuchStage([name], outputs)
+    return found
+
+
+def roots_of(outputs: Iterable[Output]) -> list[Location]:
+    """The roots that they lie below."""
+    return list({output.settings.root.uri: output.settings.root for output in outputs}.values())
+
+
+def root_of(outputs: Iterable[Output]) -> Location:
+    """The root that all of them lie below. Raises ConfigurationError where there are several, or none."""
+    roots = roots_of(outputs)
+    if len(roots) != 1:
+        names = ", ".join(sorted(one.uri for one in roots)) or "no IO manager of ours is there"
+        raise ConfigurationError(
+            f"The stages lie below {len(roots)} roots ({names}), and a rollback is of one. Nothing was changed; name a stage "
+            "with --stage."
+        )
+    return roots[0]
+
+
+def _assets_planned(instance: DagsterInstance, run: DagsterRun) -> set[AssetKey]:
+    if run.execution_plan_snapshot_id is None:
+        return set()
+    snapshot = instance.get_execution_plan_snapshot(run.execution_plan_snapshot_id)
+    steps = steps_of(instance, run)
+    properties = [out.properties for step in snapshot.steps if step.key in steps for out in step.outputs]
+    return {one.asset_key for one in properties if one is not None and one.asset_key is not None}

@@ -1,0 +1,152 @@
+"""A rollback that dies by SIGKILL after any of its commits is continued to the end; two at once, and others beside it."""
+
+import os
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from pipeline_assets.delta.location import Location
+from pipeline_assets.errors import GivenUp, PipelineAssetsError
+from pipeline_assets.recovery.rollback import continue_, roll_back
+from pipeline_assets.recovery.rollback_plan import UNDO, Asked, NothingToUndo
+from pipeline_assets.recovery.rollback_store import LIFTED, Store
+from pipeline_assets_tests.recovery import evidence, gathering
+from pipeline_assets_tests.recovery.children import KILLED
+from pipeline_assets_tests.recovery.rolling import Shop, shown, told, values
+from pipeline_assets_tests.recovery.rolling_processes import REFUSED, days, end, rollback
+
+COMMITS = 11
+"""Lock, plan, three holds, all are held, three restores, the end, the lock given back."""
+
+
+class Prepared:
+    """Two runs of the shop, made once, copied for each test."""
+
+    def __init__(self, folder: Path, blank_home: Path) -> None:
+        self.folder = folder
+        shutil.copytree(blank_home, folder / "home")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("DAGSTER_HOME", str(folder / "home"))
+            patch.setenv("PIPELINE_ASSETS_ROOT", str(folder / "tables"))
+            with dg.DagsterInstance.from_config(str(folder / "home")) as instance:
+                shop = Shop(instance, Location.of(str(folder / "tables")))
+                self.first, self.second = shop.run(1), shop.run(2)
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory, blank_home: Path) -> Prepared:
+    return Prepared(tmp_path_factory.mktemp("two_runs"), blank_home)
+
+
+@pytest.fixture
+def shop(prepared: Prepared, home: Path, tables: Location) -> Shop:
+    shutil.copytree(prepared.folder / "home", home, dirs_exist_ok=True)
+    shutil.copytree(prepared.folder / "tables", tables.uri, dirs_exist_ok=True)
+    with dg.DagsterInstance.from_config(str(home)) as opened:
+        yield Shop(opened, tables)
+
+
+def restores(table: Location) -> int:
+    return [entry.record["kind"] for entry in evidence.entries(table) if entry.record].count("restore")
+
+
+def at_the_target(shop: Shop) -> None:
+    """Every table is back, once, and told once; nothing is held, nothing is open."""
+    assert shop.values() == {"a": 1, "b": 1, "c": 1}
+    assert [restores(place) for place in shop.places()] == [1, 1, 1]
+    assert [shown(place)["holds"] for place in shop.places()] == [{}, {}, {}]
+    for stage in "abc":
+        versions = Counter(event["delta/version"] for event in evidence.events(shop.instance, f"shop/{stage}"))
+        assert max(versions.values()) == 1
+        assert evidence.events(shop.instance, f"shop/{stage}")[0]["checkpoint/restored"] is True
+    assert Store(shop.tables).read().open is None
+
+
+def finish(shop: Shop, run: str) -> None:
+    """What a person does who finds it half done."""
+    if Store(shop.tables).read().open is not None:
+        continue_(shop.instance, shop.job)
+        return
+    try:
+        shop.undo(run)
+    except NothingToUndo:
+        return
+
+
+@pytest.mark.parametrize("number", range(1, COMMITS + 1))
+def test_a_rollback_that_is_killed_after_any_commit_is_ended(number: int, shop: Shop, prepared: Prepared) -> None:
+    before = [shown(place) for place in shop.places()]
+    died = rollback("--undo", prepared.second, "--yes", crash=f"rollback:{number}")
+    assert end(died) == KILLED
+    if number < 7:
+        assert [{**shown(place), "holds": {}} for place in shop.places()] == before
+    finish(shop, prepared.second)
+    at_the_target(shop)
+
+
+def test_one_that_is_not_killed_makes_so_many_commits(shop: Shop, prepared: Prepared) -> None:
+    assert end(rollback("--undo", prepared.second, "--yes", crash=f"rollback:{COMMITS + 1}")) == 0
+    at_the_target(shop)
+    assert not Path(os.environ["DAGSTER_HOME"], "pipeline_assets_crashes").exists()
+
+
+def test_what_others_wrote_since_a_crash_is_seen_and_it_is_planned_again(shop: Shop, prepared: Prepared) -> None:
+    """The first table is held; the others move on before all are: what is there then stays."""
+    assert end(rollback("--undo", prepared.second, "--yes", crash="rollback:3")) == KILLED
+    shop.run(3, "b", "c")
+    done = continue_(shop.instance, shop.job)
+    states = {one.stage: [entry.state for entry in one.entries] for one in done.plan.tables}
+    assert states == {"shop/a": ["live"], "shop/b": ["replaced"], "shop/c": ["replaced"]}
+    assert shop.values() == {"a": 1, "b": 2, "c": 2}
+    plans = Store(shop.tables).read().plans
+    assert [one.state for number, one in plans.items() if number != done.id] == [LIFTED]
+    assert [shown(place)["holds"] for place in shop.places()] == [{}, {}, {}]
+
+
+def test_of_two_rollbacks_at_once_one_does_it_and_the_other_is_refused(shop: Shop, prepared: Prepared) -> None:
+    both = [rollback("--undo", prepared.second, "--yes") for _ in range(2)]
+    assert sorted(end(one) for one in both) == [0, REFUSED]
+    at_the_target(shop)
+
+
+def test_while_a_rollback_is_open_no_other_begins(shop: Shop, prepared: Prepared) -> None:
+    assert end(rollback("--undo", prepared.second, "--yes", crash="rollback:5")) == KILLED
+    with pytest.raises(PipelineAssetsError, match=r"is not at its end .*pipeline-assets rollback --continue"):
+        shop.undo(prepared.first)
+    assert end(rollback("--continue")) == 0
+    at_the_target(shop)
+    assert end(rollback("--continue")) == REFUSED
+
+
+def test_a_run_that_writes_other_partitions_meanwhile_is_not_disturbed(
+    instance: dg.DagsterInstance, tables: Location
+) -> None:
+    rows = gathering.definitions().resolve_job_def("rows_job")
+    undone, *others = gathering.KEYS
+    first = rows.execute_in_process(instance=instance, partition_key=undone).run_id
+    beside = days(*others)
+    place = tables.child("days", "rows")
+    while len(values(place, "day")) < 2:
+        assert beside.is_alive()
+    roll_back(instance, rows, Asked(UNDO, first))
+    assert end(beside) == 0
+    assert values(place, "day") == sorted(others)
+    evidence.all_lawful(instance, [place])
+
+
+def test_a_zombie_of_an_undone_run_cannot_commit(instance: dg.DagsterInstance, tables: Location) -> None:
+    """Its process was taken for dead by a person's word, and goes on."""
+    shop = Shop(instance, tables)
+    shop.run(1)
+    shop.meanwhile = lambda run: shop.undo(run, gone=True)
+    second = shop.run(2)
+    assert shop.values() == {"a": 1, "b": 1, "c": 1}
+    assert shop.instance.get_run_by_id(second).is_failure
+    assert GivenUp.__name__ in evidence.messages(instance, second)
+    shop.meanwhile = lambda _: None
+    told().write_text("3")
+    shop.run(3)
+    assert shop.values() == {"a": 3, "b": 3, "c": 3}
