@@ -1,5 +1,6 @@
 """The outputs of a step that go into tables of ours, and how an attempt at the step begins."""
 
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -32,8 +33,14 @@ def handles_of(step_context: Any) -> list[StepOutputHandle]:
     return [StepOutputHandle(step.key, output.name) for output in step.step_outputs]
 
 
+_written: "weakref.WeakKeyDictionary[Any, list[Written]]" = weakref.WeakKeyDictionary()
+
+
 def written_by(step_context: Any) -> list[Written]:
     """The selected outputs of the step that IO managers of ours write, this one's or another's. Raises ConfigurationError."""
+    known = _written.get(step_context) if step_context is not None else None
+    if known is not None:
+        return known
     found = []
     for handle in handles_of(step_context):
         output = step_context.step.step_output_named(handle.output_name)
@@ -46,6 +53,8 @@ def written_by(step_context: Any) -> list[Written]:
         if isinstance(settings, Settings):
             context = step_context.get_output_context(handle)
             found.append(Written(of_output(context, settings), partition_keys(context), handle.output_name))
+    if step_context is not None:
+        _written[step_context] = found
     return found
 
 
