@@ -30,8 +30,8 @@ class Nothing(dg.IOManager):
     def load_input(self, context: dg.InputContext) -> None: ...
 
 
-def job_of(io: Any) -> dg.JobDefinition:
-    @dg.asset(partitions_def=DAYS, metadata={"partition_expr": "day"})
+def job_of(name: str, io: Any) -> dg.JobDefinition:
+    @dg.asset(name=name, partitions_def=DAYS, metadata={"partition_expr": "day"})
     def table(context: dg.AssetExecutionContext) -> pl.DataFrame:
         return frame(context.partition_key)
 
@@ -44,7 +44,10 @@ def in_turns(root: Path) -> Numbers:
     from pipeline_assets import DeltaCheckpointIOManager
 
     quiet = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}
-    jobs = {"ours": job_of(DeltaCheckpointIOManager(root_uri=str(root / "tables"))), "nothing": job_of(Nothing())}
+    jobs = {
+        "ours": job_of("ours", DeltaCheckpointIOManager(root_uri=str(root / "tables"))),
+        "nothing": job_of("nothing", Nothing()),
+    }
     taken: dict[str, list[float]] = {"ours": [], "nothing": [], "bare": []}
     with dg.DagsterInstance.get() as instance:
         for number, key in enumerate(KEYS):
