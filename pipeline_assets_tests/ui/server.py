@@ -17,7 +17,7 @@ from typing import Any
 
 from pipeline_assets_tests.recovery.children import environment
 
-SECONDS = 120
+SECONDS = 240
 
 
 @dataclass(frozen=True)
