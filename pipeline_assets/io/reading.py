@@ -148,6 +148,15 @@ def memory_of(step: Step, output: Output, table: Table) -> Memory | None:
     return memory
 
 
+def part_at(step: Step, output: Output, table: Table, key: str, version: int) -> Part | None:
+    """The checkpoint that made a partition's version, by the table's log, else by the event log."""
+    record = table.record_at(version)
+    part = record.parts.get(key) if record is not None else None
+    if part is None and (memory := memory_of(step, output, table)) is not None:
+        part = memory(key, version)
+    return part
+
+
 def own_names(step: Step, found: Read, chain: Chain) -> dict[str, frozenset[Name]]:
     """For each partition that is read: what the chain itself wrote there and was not undone."""
     output, table, undone = found.output, found.table, found.table.undone()

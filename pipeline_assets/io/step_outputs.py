@@ -1,7 +1,7 @@
 """The outputs of a step that go into tables of ours, and how an attempt at the step begins."""
 
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,29 +33,31 @@ def handles_of(step_context: Any) -> list[StepOutputHandle]:
     return [StepOutputHandle(step.key, output.name) for output in step.step_outputs]
 
 
+def stored_by(step_context: Any) -> list[StepOutputHandle]:
+    """The selected outputs of the step that are no results of checks."""
+    selected, step = step_context.selected_output_names, step_context.step
+    outputs = [one for one in step.step_outputs if one.properties.asset_check_key is None and one.name in selected]
+    return [StepOutputHandle(step.key, one.name) for one in outputs]
+
+
 _written: "weakref.WeakKeyDictionary[Any, list[Written]]" = weakref.WeakKeyDictionary()
 
 
 def written_by(step_context: Any) -> list[Written]:
     """The selected outputs of the step that IO managers of ours write, this one's or another's. Raises ConfigurationError."""
-    known = _written.get(step_context) if step_context is not None else None
-    if known is not None:
-        return known
-    found = []
-    for handle in handles_of(step_context):
-        output = step_context.step.step_output_named(handle.output_name)
-        if (
-            output.properties.asset_check_key is not None
-            or handle.output_name not in step_context.selected_output_names
-        ):
-            continue
+    if step_context is None:
+        return []
+    if step_context not in _written:
+        _written[step_context] = list(_ours(step_context))
+    return _written[step_context]
+
+
+def _ours(step_context: Any) -> Iterator[Written]:
+    for handle in stored_by(step_context):
         settings = getattr(step_context.get_io_manager(handle), "settings", None)
         if isinstance(settings, Settings):
             context = step_context.get_output_context(handle)
-            found.append(Written(of_output(context, settings), partition_keys(context), handle.output_name))
-    if step_context is not None:
-        _written[step_context] = found
-    return found
+            yield Written(of_output(context, settings), partition_keys(context), handle.output_name)
 
 
 def begun(step_context: Any) -> Step:

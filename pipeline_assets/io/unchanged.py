@@ -8,13 +8,12 @@ from dagster import DagsterEventType
 from pipeline_assets import checkpoints
 from pipeline_assets.delta import names
 from pipeline_assets.delta.decide import Pin
-from pipeline_assets.delta.record import Part
 from pipeline_assets.delta.table import Live, Table
 from pipeline_assets.io.facts import committed_by_chain
 from pipeline_assets.io.outputs import Output
 from pipeline_assets.io.partitions import partitions_among
 from pipeline_assets.io.proposals import MADE_BY, WHICH, which
-from pipeline_assets.io.reading import memory_of, read_what_is_undone
+from pipeline_assets.io.reading import memory_of, part_at, read_what_is_undone
 from pipeline_assets.io.step_outputs import Written
 from pipeline_assets.io.steps import Outcome, Read, Step
 
@@ -34,7 +33,7 @@ def committed(step: Step, written: Written, table: Table) -> dict[str, Outcome] 
         return None
     outcomes = {}
     for key, rival in found.items():
-        part = _part_at(step, written.output, table, key, rival.version)
+        part = part_at(step, written.output, table, key, rival.version)
         if part is None:
             return None
         outcomes[key] = Outcome(rival.version, part, checkpoints.ADOPTED)
@@ -66,13 +65,6 @@ def unchanged(
             return None
         outcomes[one.key] = Outcome(live.version, live.part, checkpoints.SKIPPED)
     return None if checks and _check_failed(step, output, outcomes.values(), checks) else outcomes
-
-
-def _part_at(step: Step, output: Output, table: Table, key: str, version: int) -> Part | None:
-    record = table.record_at(version)
-    part = record.parts.get(key) if record is not None else None
-    memory = memory_of(step, output, table)
-    return part or (memory(key, version) if memory is not None else None)
 
 
 def _is_restored(table: Table, live: Live) -> bool:

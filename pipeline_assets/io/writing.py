@@ -28,7 +28,7 @@ from pipeline_assets.io.hearing import hear, hear_recent
 from pipeline_assets.io.merge_config import WriteMode
 from pipeline_assets.io.outputs import Output
 from pipeline_assets.io.partitions import partitions_among
-from pipeline_assets.io.reading import memory_of
+from pipeline_assets.io.reading import part_at
 from pipeline_assets.io.steps import ComputeAgain, Outcome, Step
 
 Try = Callable[[Table | None, Sequence[str]], Committed | None]
@@ -233,11 +233,7 @@ class Writer:
 
     def _outcome(self, key: str, checkpoint: Rival, flag: str) -> Outcome:
         assert self.table is not None
-        record = self.table.record_at(checkpoint.version)
-        part = record.parts.get(key) if record is not None else None
-        if part is None:
-            memory = memory_of(self.step, self.output, self.table)
-            part = memory(key, checkpoint.version) if memory is not None else None
+        part = part_at(self.step, self.output, self.table, key, checkpoint.version)
         made = part or Part(chain=self.step.attempt.chain.first, attempt=checkpoint.name.attempt, pins=checkpoint.pins)
         return Outcome(checkpoint.version, made, flag)
 

@@ -4,7 +4,8 @@ import contextlib
 import os
 import signal
 import time
-from pathlib import Path
+
+from pipeline_assets.policy.watch import descendants
 
 _SLACK_SECONDS = 0.05
 """Start times in /proc are ticks of 10 ms since a boot time in whole seconds, so the boot time is taken more exactly."""
@@ -17,27 +18,12 @@ spared: set[int] = set()
 def end_since(moment: float) -> list[int]:
     """SIGKILL the descendants of this process that began after a moment (seconds since 1970); their ids."""
     ended = []
-    for pid, began in descendants(os.getpid()).items():
-        if began >= moment - _SLACK_SECONDS and pid not in spared:
+    for pid, ticks in descendants(os.getpid()).items():
+        if _began(ticks) >= moment - _SLACK_SECONDS and pid not in spared:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
                 ended.append(pid)
     return ended
-
-
-def descendants(of: int) -> dict[int, float]:
-    """Process ids below one, and when they began (seconds since 1970)."""
-    parents: dict[int, tuple[int, float]] = {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            fields = (folder / "stat").read_text().rpartition(")")[2].split()
-            parents[int(folder.name)] = int(fields[1]), _began(int(fields[19]))
-    found: dict[int, float] = {}
-    open_ = {of}
-    while open_:
-        open_ = {pid for pid, (parent, _) in parents.items() if parent in open_ and pid not in found}
-        found.update({pid: parents[pid][1] for pid in open_})
-    return found
 
 
 def _began(ticks: int) -> float:

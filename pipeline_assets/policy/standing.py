@@ -12,7 +12,7 @@ import pyarrow as pa
 from dagster._core.types.dagster_type import PythonObjectDagsterType, TypeHintInferredDagsterType
 
 from pipeline_assets.delta.handles import keep, newest
-from pipeline_assets.io.step_outputs import Written, begun, written_by
+from pipeline_assets.io.step_outputs import Written, begun, stored_by, written_by
 from pipeline_assets.io.steps import Outcome, Step
 from pipeline_assets.io.unchanged import FORCE_TAG, committed, unchanged
 from pipeline_assets.policy.plain import plain
@@ -39,7 +39,7 @@ def standing(step_context: Any) -> Settled | None:
     policy = policy_of(step_context)
     step = begun(step_context)
     outputs = written_by(step_context)
-    if policy is None or not outputs or len(outputs) < len(_tables(step_context)):
+    if policy is None or not outputs or len(outputs) < len(stored_by(step_context)):
         return None
     if policy.skip_if_unchanged:
         step.made_by = _made_by(step_context, policy, {key for one in outputs for key in one.keys})
@@ -131,13 +131,6 @@ def _io_managers(step_context: Any) -> set[str]:
 
 def _short(value: Any) -> str:
     return blake2b(json.dumps(value, sort_keys=True, default=str).encode(), digest_size=8).hexdigest()
-
-
-def _tables(step_context: Any) -> list[Any]:
-    """The selected outputs of the step that are no checks."""
-    selected = step_context.selected_output_names
-    outputs = step_context.step.step_outputs
-    return [one for one in outputs if one.properties.asset_check_key is None and one.name in selected]
 
 
 def _type_of(step_context: Any, one: Written) -> Any:

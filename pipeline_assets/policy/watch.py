@@ -101,17 +101,18 @@ def end(pid: int) -> None:
             os.kill(one, signal.SIGKILL)
 
 
-def descendants(of: int) -> list[int]:
-    """Process ids below one, but this one."""
-    parents: dict[int, int] = {}
+def descendants(of: int) -> dict[int, int]:
+    """Process ids below one, but this one, and when they began, in the kernel's ticks."""
+    parents: dict[int, tuple[int, int]] = {}
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-    found: list[int] = []
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+            parents[int(folder.name)] = int(fields[1]), int(fields[19])
+    found: dict[int, int] = {}
     open_ = {of}
     while open_:
-        open_ = {one for one, parent in parents.items() if parent in open_ and one != os.getpid()}
-        found += open_
+        open_ = {one for one, (parent, _) in parents.items() if parent in open_ and one not in {os.getpid(), *found}}
+        found.update({one: parents[one][1] for one in open_})
     return found
 
 
