@@ -7,7 +7,7 @@ re-execution begins a chain of its own (DESIGN 4.7).
 
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -83,18 +83,24 @@ def chain_of(instance: DagsterInstance, run: DagsterRun) -> Chain:
 
 
 def attempt_of(instance: DagsterInstance, run: DagsterRun, step_key: str, nth: int) -> Attempt:
-    """The n-th attempt of a step by a run. A step that runs outside of a stored run gets a chain of its own."""
+    """The n-th attempt of a step by a run."""
     chain = chain_of(instance, run)
 
     def numbered() -> int:
         number = 0
         for run_id in chain.runs:
             found = step_starts(instance, run_id, step_key, to_the_first=True)
-            for moment in found[:nth] if run_id == run.run_id else found:
-                number = max(moment, number + 1)
+            number = _numbered(found[:nth] if run_id == run.run_id else found, number)
         return number
 
     return Attempt(chain, run.run_id, step_key, nth, numbered, since=_began(instance, chain))
+
+
+def _numbered(moments: Iterable[int], before: int) -> int:
+    """The number of the last of some attempts (PROTOCOL.md, "What is known"): its moment, and more than those before it."""
+    for moment in moments:
+        before = max(moment, before + 1)
+    return before
 
 
 def _began(instance: DagsterInstance, chain: Chain) -> int | None:
@@ -194,8 +200,7 @@ def newest_attempt(instance: DagsterInstance, runs: Sequence[DagsterRun]) -> int
         numbers: dict[str, int] = {}
         for run_id in chain_of(instance, run).runs:
             for step, moments in starts.get(run_id, {}).items():
-                for moment in moments:
-                    numbers[step] = max(moment, numbers.get(step, 0) + 1)
+                numbers[step] = _numbered(moments, numbers.get(step, 0))
         highest = max(highest, *numbers.values(), 0)
     return highest
 
