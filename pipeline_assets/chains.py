@@ -15,17 +15,16 @@ import dagster as dg
 from dagster import DagsterEventType, DagsterInstance, DagsterRun
 
 from pipeline_assets.delta.record import chain_id
+from pipeline_assets.step_starts import STARTS, heard, newest_first, step_starts
 
 CONTINUES_TAG = "pipeline_assets/continues"
 """Set by our planner: the id of the run that this one continues. A re-execution inherits it, and has another parent."""
-_STARTS = {DagsterEventType.STEP_START, DagsterEventType.STEP_RESTARTED}
 _ENDS = {
     DagsterEventType.PIPELINE_FAILURE: "has failed already",
     DagsterEventType.PIPELINE_CANCELED: "was cancelled",
     DagsterEventType.PIPELINE_CANCELING: "is being cancelled",
     DagsterEventType.PIPELINE_SUCCESS: "has ended already",
 }
-_PAGE = 200
 
 
 @dataclass(frozen=True)
@@ -89,7 +88,8 @@ def attempt_of(instance: DagsterInstance, run: DagsterRun, step_key: str, nth: i
     def numbered() -> int:
         number = 0
         for run_id in chain.runs:
-            found = step_starts(instance, run_id, step_key, to_the_first=True)
+            own = heard(instance, run_id, step_key, nth) if run_id == run.run_id else None
+            found = own or step_starts(instance, run_id, step_key, to_the_first=True)
             number = _numbered(found[:nth] if run_id == run.run_id else found, number)
         return number
 
@@ -115,34 +115,6 @@ def detached(step_key: str) -> Attempt:
     return Attempt(Chain((run_id,)), run_id, step_key, 1, lambda: now, detached=True)
 
 
-def step_starts(
-    instance: DagsterInstance, run_id: str, step_key: str, *, to_the_first: bool = False, any_will_do: bool = False
-) -> list[int]:
-    """When the attempts of a step by a run began (ms), in order.
-
-    to_the_first: the search, newest first, may end at what was no restart. any_will_do: it may end at the newest.
-    """
-    found: list[int] = []
-    for entry in _newest_first(instance, run_id, _STARTS):
-        if entry.step_key != step_key:
-            continue
-        found.append(int(entry.timestamp * 1000))
-        is_first = entry.get_dagster_event().event_type is DagsterEventType.STEP_START
-        if any_will_do or (to_the_first and is_first):
-            break
-    return found[::-1]
-
-
-def _newest_first(instance: DagsterInstance, run_id: str, kinds: set[DagsterEventType]) -> Iterator[dg.EventLogEntry]:
-    cursor: str | None = None
-    while True:
-        page = instance.get_records_for_run(run_id, cursor, kinds, limit=_PAGE, ascending=False)
-        yield from (record.event_log_entry for record in page.records)
-        if not page.has_more:
-            return
-        cursor = page.cursor
-
-
 def why_stopped(instance: DagsterInstance, attempt: Attempt) -> str | None:
     """Why the event log says that an attempt is over: its run has ended, or a later one of the step has begun.
 
@@ -151,7 +123,7 @@ def why_stopped(instance: DagsterInstance, attempt: Attempt) -> str | None:
     if attempt.detached:
         return None
     begun = 0
-    for entry in _newest_first(instance, attempt.run_id, _STARTS | set(_ENDS)):
+    for entry in newest_first(instance, attempt.run_id, STARTS | set(_ENDS)):
         kind = entry.get_dagster_event().event_type
         if kind in _ENDS:
             return f"run {attempt.run_id} {_ENDS[kind]}"
@@ -193,7 +165,7 @@ def newest_attempt(instance: DagsterInstance, runs: Sequence[DagsterRun]) -> int
     starts: dict[str, dict[str, list[int]]] = {}
     for run in runs:
         of_run = starts.setdefault(run.run_id, {})
-        for entry in _newest_first(instance, run.run_id, _STARTS):
+        for entry in newest_first(instance, run.run_id, STARTS):
             of_run.setdefault(entry.step_key or "", []).insert(0, int(entry.timestamp * 1000))
     highest = 0
     for run in runs:

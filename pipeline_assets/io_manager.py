@@ -32,6 +32,7 @@ from pipeline_assets.io.writing import Writer
 from pipeline_assets.policy import watching
 from pipeline_assets.policy.guard import guarded
 from pipeline_assets.policy.policies import policy_of
+from pipeline_assets.step_starts import listen
 
 TYPES = (pl.LazyFrame, pl.DataFrame, pa.Table, pa.RecordBatchReader)
 AGAIN = 1_000_000
@@ -111,9 +112,11 @@ class DeltaCheckpointIOManager(dg.ConfigurableIOManagerFactory["CheckpointIOMana
         """What an input without annotation is loaded as; a subclass may say otherwise, as with dagster-deltalake."""
         return pl.LazyFrame
 
-    def create_io_manager(self, context: Any) -> "CheckpointIOManager":  # noqa: ARG002  Dagster's signature
+    def create_io_manager(self, context: dg.InitResourceContext | None) -> "CheckpointIOManager":
         """The IO manager of one process."""
         watching.prepare()
+        if context is not None and context.instance is not None and context.run is not None:
+            listen(context.instance, context.run.run_id)
         return CheckpointIOManager(self.settings(), self.default_load_type())
 
     @override

@@ -8,7 +8,6 @@ from dagster import DagsterEventType
 from dagster._core.executor.child_process_executor import ChildProcessCrashException
 from deltalake.exceptions import DeltaError
 
-from pipeline_assets.chains import step_starts
 from pipeline_assets.errors import PipelineAssetsError, TimedOut
 from pipeline_assets.io.beginning import give_up
 from pipeline_assets.io.step_outputs import Written, written_by
@@ -16,6 +15,7 @@ from pipeline_assets.io.steps import Step, step_of
 from pipeline_assets.policy.reports import report_crash
 from pipeline_assets.policy.running import Running
 from pipeline_assets.policy.watching import GRACE_SECONDS, arm
+from pipeline_assets.step_starts import step_starts
 
 logger = logging.getLogger(__name__)
 

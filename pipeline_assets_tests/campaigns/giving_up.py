@@ -14,7 +14,7 @@ from dagster._core.execution.plan.state import KnownExecutionState
 from dagster._core.execution.retries import RetryMode
 from dagster_shared.error import SerializableErrorInfo
 
-from pipeline_assets.chains import chain_of, step_starts
+from pipeline_assets.chains import chain_of
 from pipeline_assets.delta import restore as rollbacks
 from pipeline_assets.delta.commit import Deadline
 from pipeline_assets.delta.decide import Mode
@@ -24,6 +24,7 @@ from pipeline_assets.delta.partitions import OneOf, Partition
 from pipeline_assets.delta.restore import Rollback, Target
 from pipeline_assets.delta.table import Table, open_table
 from pipeline_assets.recovery.resume import resumable, resume
+from pipeline_assets.step_starts import step_starts
 from pipeline_assets_tests.campaigns.pauses import STAGE
 from pipeline_assets_tests.campaigns.zombie import SECONDS, Work, Zombie, job_of, wait_for
 from pipeline_assets_tests.recovery.evidence import messages

@@ -12,11 +12,11 @@ import dagster as dg
 import polars as pl
 
 import pipeline_assets.delta.commit as commits
-from pipeline_assets.chains import step_starts
 from pipeline_assets.delta.names import PREFIX
 from pipeline_assets.delta.table import open_table
 from pipeline_assets.io.facts import STOPPED_SECONDS
 from pipeline_assets.recovery.plan import NotResumable
+from pipeline_assets.step_starts import step_starts
 from pipeline_assets_tests.campaigns.giving_up import (
     ENDS_BY_LOG,
     STEP,
