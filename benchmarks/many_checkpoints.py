@@ -54,24 +54,28 @@ def _stage(number: int, days: dg.StaticPartitionsDefinition) -> dg.AssetsDefinit
     return dg.asset(**said, ins={"before": dg.AssetIn(["many", f"s{number - 1:02}"])})(next_)
 
 
-def make(home: Path, root: Path, stages: int, partitions: int) -> None:
-    """A run a partition, each of which has committed every stage."""
+def make(home: Path, root: Path, stages: int, partitions: int, rounds: int = 1) -> None:
+    """A run a partition and round, each of which has committed every stage."""
     job = definitions(root, stages, partitions).resolve_job_def("many_job")
     with dg.DagsterInstance.from_config(str(home)) as instance:
         run = job.execute_in_process(instance=instance, partition_key=FIRST, run_config=QUIET).run_id
-    runs = {key: str(uuid.uuid4()) for key in keys(partitions)[1:]}
+    runs = [(key, str(uuid.uuid4())) for _ in range(rounds) for key in keys(partitions)][1:]
     _copy_rows(home / "history" / "runs.db", "runs", run, runs)
     _copy_rows(home / "history" / "runs" / "index.db", "event_logs", run, runs)
     ids: list[str] = []
     for number in range(stages):
-        ids.append(_copy_commits(root / "many" / f"s{number:02}", run, runs, ids))
+        ids.append(_copy_commits(root / "many" / f"s{number:02}", run, runs, ids, partitions))
 
 
-def _copy_rows(path: Path, table: str, run: str, runs: dict[str, str]) -> None:
+Runs = Sequence[tuple[str, str]]
+"""Of version 1, 2, …: the partition, and the run that made it."""
+
+
+def _copy_rows(path: Path, table: str, run: str, runs: Runs) -> None:
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.row_factory = sqlite3.Row
         rows = [dict(row) for row in connection.execute(f"SELECT * FROM {table} WHERE run_id = ?", [run])]  # noqa: S608
-        for version, (key, other) in enumerate(runs.items(), 1):
+        for version, (key, other) in enumerate(runs, 1):
             for row in rows:
                 new = {name: _renamed(value, run, other, key, version) for name, value in row.items() if name != "id"}
                 marks = ", ".join("?" * len(new))
@@ -86,17 +90,17 @@ def _renamed(value: Any, run: str, other: str, key: str, version: int) -> Any:
     return value.replace('"value": 0}, "label": "delta/version"', f'"value": {version}}}, "label": "delta/version"')
 
 
-def _copy_commits(table: Path, run: str, runs: dict[str, str], before: Sequence[str]) -> str:
+def _copy_commits(table: Path, run: str, runs: Runs, before: Sequence[str], partitions: int) -> str:
     """The table's id. before: those of the tables that come before it in the chain."""
     log = table / "_delta_log"
     first = [json.loads(line) for line in (log / f"{0:020}.json").read_text().splitlines()]
     table_id: str = next(action["metaData"]["id"] for action in first if "metaData" in action)
     data = next((table / f"day={FIRST}").iterdir())
-    for version, (key, other) in enumerate(runs.items(), 1):
+    for version, (key, other) in enumerate(runs, 1):
         folder = table / f"day={key}"
-        folder.mkdir()
-        os.link(data, folder / data.name)
-        actions = list(_as_of(first, table_id, run, other, key, version, before))
+        folder.mkdir(exist_ok=True)
+        os.link(data, folder / f"{version // partitions}-{data.name}")
+        actions = list(_as_of(first, table_id, run, other, key, version, before, partitions))
         (log / f"{version:020}.json").write_text(
             "\n".join(json.dumps(one, separators=(",", ":")) for one in actions) + "\n"
         )
@@ -112,16 +116,23 @@ def _as_of(
     key: str,
     version: int,
     before: Sequence[str],
+    partitions: int,
 ) -> Iterator[dict[str, Any]]:
+    turn = version // partitions
     for action in json.loads(json.dumps(first).replace(run, other).replace(FIRST, key)):
         if "metaData" in action or "protocol" in action:
             continue
+        if "add" in action:
+            folder, name = action["add"]["path"].split("/")
+            if turn:
+                old = name if (turn, key) == (1, FIRST) else f"{turn - 1}-{name}"
+                yield {"remove": {"path": f"{folder}/{old}", "dataChange": True, "deletionTimestamp": 0}}
+            action["add"]["path"] = f"{folder}/{turn}-{name}"
         if "txn" in action:
             action["txn"]["version"] = version if action["txn"]["appId"].startswith("pa/data/") else chain_id(other)
         if "commitInfo" in action:
             record = action["commitInfo"]["pipelineAssets"]
             record["table"] = table_id
             if before:
-                above = f"many/s{len(before) - 1:02}"
-                record["shared"]["pins"] = {above: [before[-1], version]}
+                record["shared"]["pins"] = {f"many/s{len(before) - 1:02}": [before[-1], version]}
         yield action
