@@ -64,12 +64,12 @@ class Runs:
         self._runs: dict[str, DagsterRun | None] = {}
         self._seen: dict[str, RunSeen | None] = {}
         self._steps: dict[str, _Steps] = {}
-        self._planned: dict[str, dict[AssetKey, str]] = {}
+        self._planned: dict[tuple[str | None, frozenset[str]], dict[AssetKey, str]] = {}
         self._chains: dict[str, tuple[str, ...]] = {}
 
     def load(self, run_ids: Iterable[str]) -> None:
         """Read some runs at once."""
-        wanted = sorted(set(run_ids) - self._runs.keys())
+        wanted = sorted({run_id for run_id in run_ids if run_id not in self._runs})
         found = {run.run_id: run for run in self.instance.get_runs(RunsFilter(run_ids=wanted))} if wanted else {}
         self._runs.update({run_id: found.get(run_id) for run_id in wanted})
 
@@ -139,9 +139,12 @@ class Runs:
 
     def _steps_planned(self, run_id: str) -> dict[AssetKey, str]:
         run = self._run(run_id)
-        if run_id not in self._planned:
-            self._planned[run_id] = steps_planned(self.instance, run) if run is not None else {}
-        return self._planned[run_id]
+        if run is None:
+            return {}
+        plan = run.execution_plan_snapshot_id, frozenset(run.step_keys_to_execute or ())
+        if plan not in self._planned:  # many runs have the same one
+            self._planned[plan] = steps_planned(self.instance, run)
+        return self._planned[plan]
 
     def _look(self, run: DagsterRun) -> RunSeen:
         record = self.instance.get_run_record_by_id(run.run_id)

@@ -227,7 +227,7 @@ def rows_of(table: Table | None) -> int | None:
     """How many rows a table has, by its files' statistics; None where one does not say."""
     if table is None:
         return None
-    counts = pa.table(table.delta.get_add_actions())["num_records"]
+    counts = pa.RecordBatchReader.from_stream(table.delta.get_add_actions()).read_all()["num_records"]
     if counts.null_count:
         return None
     return int(pc.sum(counts).as_py() or 0)

@@ -160,6 +160,12 @@ def test_a_database_of_another_dagster_is_to_be_migrated(shop: Shop, home: Path)
     )
 
 
+def test_a_database_that_cannot_be_read_is_an_error(shop: Shop, home: Path) -> None:
+    (home / "history" / "runs.db").write_bytes(b"no database" * 1000)
+    one = found("error")[f"instance {home}"]
+    assert "file is not a database" in one["said"]
+
+
 def test_the_rollback_window_is_in_days(home: Path, tables: Location, monkeypatch: pytest.MonkeyPatch) -> None:
     assert rollback_window().total_seconds() == 7 * 86400
     monkeypatch.setenv("PIPELINE_ASSETS_ROLLBACK_WINDOW", "0.5")

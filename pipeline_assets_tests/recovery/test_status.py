@@ -1,6 +1,11 @@
 """What `status` says: of each stage by the event log, and where the tables disagree."""
 
+import contextlib
+import os
+import pty
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 
 import dagster as dg
@@ -10,6 +15,7 @@ from deltalake import DeltaTable
 
 from pipeline_assets.cli.shown import document
 from pipeline_assets.delta.location import Location
+from pipeline_assets.delta.log import log_of
 from pipeline_assets.recovery.disagreements import ANEW, FOREIGN, LOST, REMOVED, UNREADABLE
 from pipeline_assets.recovery.owed import BEHIND, STALE
 from pipeline_assets.recovery.resume import resume
@@ -264,3 +270,39 @@ def test_the_document_has_the_same_types_for_every_stage(instance: dg.DagsterIns
     for one in said("status", module=DAYS)["stages"]:
         assert one.keys() == types.keys()
         assert all(isinstance(one[name], kind) for name, kind in types.items())
+
+
+def test_a_partition_whose_commit_log_clean_up_took_is_judged_by_its_event(
+    instance: dg.DagsterInstance, tables: Location
+) -> None:
+    parts = Parts(instance, io_manager())
+    parts.run("x", "first")
+    parts.run("x", "second")
+    parts.run("y")
+    delta = DeltaTable(tables.child("parts", "second").uri)
+    delta.alter.set_table_properties({"delta.logRetentionDuration": "interval 0 days"})
+    DeltaTable(delta.table_uri).create_checkpoint()
+    DeltaTable(delta.table_uri).cleanup_metadata()
+    log_of.cache_clear()  # as another process finds it
+    found = status(instance, parts.repository)
+    assert (owed(found), wrong(found)) == ([], [])
+    parts.run("x", "first")
+    assert owed(status(instance, parts.repository)) == [("parts/second", "x", BEHIND, ("parts/first",))]
+
+
+def test_on_a_terminal_it_is_a_table_in_colours(instance: dg.DagsterInstance, tables: Location) -> None:
+    ours, theirs = pty.openpty()
+    words = [sys.executable, "-c", "from pipeline_assets.cli import main; main()", "status", "-m", STORY]
+    child = subprocess.Popen(
+        words, stdout=theirs, stderr=subprocess.PIPE, env={**children.environment(), "TERM": "xterm"}
+    )
+    os.close(theirs)
+    shown = b""
+    with contextlib.suppress(OSError):  # Linux's way to say that the other end is closed
+        while piece := os.read(ours, 4096):
+            shown += piece
+    os.close(ours)
+    child.communicate(timeout=60)
+    assert child.returncode == 0
+    assert b"story/orders" in shown
+    assert b"\x1b[1mstage" in shown

@@ -79,13 +79,14 @@ def table_of(output: Output, window: timedelta, more: str) -> Iterator[Finding]:
         yield Finding(ERROR, "table", output.name, str(error), "unset it, or write to another table")
         return
     disk = OnDisk.of(output.location)
-    found = [*_log(output, table, disk), *_files(output, table), *_orphans(output, table, disk, entries)]
-    found += [*_restorable(output, table, window), *_retention(output, table, window)]
-    if not found:
-        size = sum(size for size, _ in disk.log.values())
-        said = f"version {table.version}; {len(table.delta.file_uris())} files; log of {len(entries)} entries, {size:,} bytes"
-        found = [Finding(OK, "table", output.name, said)]
-    yield from found
+    size, files = sum(size for size, _ in disk.log.values()), len(table.delta.file_uris())
+    said = f"version {table.version}, {files:,} files, a log of {len(entries):,} entries and {size:,} bytes"
+    yield Finding(OK, "table", output.name, said)
+    yield from _log(output, table, disk)
+    yield from _files(output, table)
+    yield from _orphans(output, table, disk, entries)
+    yield from _restorable(output, table, window)
+    yield from _retention(output, table, window)
 
 
 def _log(output: Output, table: Table, disk: OnDisk) -> Iterator[Finding]:
