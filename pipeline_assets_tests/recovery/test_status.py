@@ -4,9 +4,12 @@ import contextlib
 import os
 import pty
 import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
 
 import dagster as dg
 import polars as pl
@@ -16,6 +19,7 @@ from deltalake import DeltaTable
 from pipeline_assets.cli.shown import document
 from pipeline_assets.delta.location import Location
 from pipeline_assets.delta.log import log_of
+from pipeline_assets.io.hearing import RECENT
 from pipeline_assets.recovery.disagreements import ANEW, FOREIGN, LOST, REMOVED, UNREADABLE
 from pipeline_assets.recovery.owed import BEHIND, STALE
 from pipeline_assets.recovery.resume import resume
@@ -155,12 +159,26 @@ def test_a_run_that_was_killed_after_its_commit(shop: Shop) -> None:
     assert ([one.whole.state for one in found.stages], found.runs, wrong(found)) == (["materialized"] * 3, [], [])
 
 
-def test_what_is_at_work_is_no_lost_event(shop: Shop) -> None:
+def forget(home: Path, run: str) -> None:
+    """Of a run the materializations, as if they had never been sent; what it planned stays."""
+    with closing(sqlite3.connect(home / "history" / "runs" / "index.db")) as database, database:
+        words = "DELETE FROM event_logs WHERE run_id = ? AND dagster_event_type = 'ASSET_MATERIALIZATION'"
+        assert database.execute(words, [run]).rowcount > 0
+
+
+def test_what_is_at_work_has_lost_no_event_yet(shop: Shop, home: Path) -> None:
+    """Between its commit and its event a run is alive."""
     seen: list[Status] = []
-    shop.meanwhile = lambda _: seen.append(of(shop))
-    shop.run(1)
+
+    def look(run: str) -> None:
+        forget(home, run)
+        seen.append(of(shop))
+
+    shop.meanwhile = look
+    run = shop.run(1)
     assert [one.whole.state for one in seen[0].stages] == ["materialized", "running", "queued"]
-    assert ([one.state for one in seen[0].runs], wrong(seen[0])) == (["running"], [])
+    assert ([(one.run, one.state) for one in seen[0].runs], wrong(seen[0])) == ([(run, "running")], [])
+    assert wrong(of(shop)) == [("shop/a", "*", LOST)]
 
 
 def test_stages_made_from_what_is_undone_are_stale_and_those_older_than_their_inputs_behind(shop: Shop) -> None:
@@ -239,17 +257,21 @@ def test_a_foreign_commit_is_told_of_the_partitions_that_it_touched(
     assert wrong(status(instance, parts.repository)) == []
 
 
-def test_a_partition_whose_event_was_lost_is_found(instance: dg.DagsterInstance, tables: Location) -> None:
+def test_a_partition_whose_event_was_lost_is_found_also_long_after(
+    instance: dg.DagsterInstance, tables: Location, home: Path
+) -> None:
+    """It has no event at all, or only one from before."""
     parts = Parts(instance, io_manager())
-    lost = parts.run("x")
-    parts.run("y")
-    instance.delete_run(lost)
-    found = status(instance, parts.repository)
-    assert wrong(found) == [("parts/first", "x", LOST), ("parts/second", "x", LOST)]
-    again = parts.run("x")
+    parts.run("x", "first")
+    lost = parts.run("x", "first")
+    deleted = parts.run("y", "first")
     assert wrong(status(instance, parts.repository)) == []
-    instance.delete_run(again)
-    assert wrong(status(instance, parts.repository)) == [("parts/first", "x", LOST), ("parts/second", "x", LOST)]
+    table = DeltaTable(tables.child("parts", "first").uri)
+    for _ in range(RECENT):
+        table.alter.set_table_properties({"delta.checkpointInterval": "100"})
+    forget(home, lost)
+    instance.delete_run(deleted)
+    assert wrong(status(instance, parts.repository)) == [("parts/first", "x", LOST), ("parts/first", "y", LOST)]
 
 
 def test_integers_that_a_reader_of_json_may_round_are_strings() -> None:
