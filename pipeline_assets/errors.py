@@ -29,6 +29,8 @@
     │   ├── NotResumable            recovery/plan.py
     │   ├── NotAdopted              recovery/adopt.py
     │   ├── NoSuchStage             recovery/tables.py
+    │   ├── NoSuchPipeline          recovery/pipelines.py
+    │   ├── NoSuchPartition         recovery/history.py
     │   ├── NotRolledBack           recovery/rollback_plan.py
     │   │   └── NothingToUndo
     │   ├── AtWork                  recovery/rollback_store.py: a rollback holds the root's lock, or is not at its end

@@ -82,7 +82,7 @@ def test_loading_the_code_location_starts_no_threads() -> None:
 
 
 def test_the_verbs_of_the_command_line() -> None:
-    assert sorted(cli.commands) == ["adopt", "resume", "rollback"]
+    assert sorted(cli.commands) == ["adopt", "doctor", "history", "resume", "rollback", "status"]
 
 
 def test_every_error_is_either_transient_or_permanent_but_for_what_a_stage_says_itself() -> None:

@@ -6,6 +6,7 @@ from itertools import islice
 import click
 from dagster import DagsterInstance
 
+from pipeline_assets.cli.completion import runs
 from pipeline_assets.cli.location import CodeLocation, instance
 from pipeline_assets.cli.refusals import DONE, FAILED, printing_to_stderr, refusing
 from pipeline_assets.recovery.plan import COMMITTED, FINISHED, LEFT, Plan
@@ -17,7 +18,7 @@ MOST = 3
 
 
 @click.command("resume")
-@click.argument("run", required=False)
+@click.argument("run", required=False, shell_complete=runs)
 @click.option("--last", is_flag=True, help="The newest run that has not ended well and that nobody has continued.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be run.")
 @click.option("--gone", is_flag=True, help="The run's process is gone, though that cannot be told from this host.")

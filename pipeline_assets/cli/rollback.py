@@ -10,6 +10,7 @@ from typing import Any
 import click
 from dagster import DagsterInstance, JobDefinition
 
+from pipeline_assets.cli.completion import runs, stages
 from pipeline_assets.cli.location import ANY_ASSETS, CodeLocation, instance
 from pipeline_assets.cli.refusals import DONE, FAILED, printing_to_stderr, refusing
 from pipeline_assets.delta.names import WHOLE
@@ -27,10 +28,20 @@ class NotConfirmed(PermanentError):
 
 
 @click.command("rollback")
-@click.option("--undo", metavar="RUN", help="What the run (its chain) wrote goes back to what was there before.")
-@click.option("--to", metavar="RUN", help="Every table of the pipeline goes back to what it was when the run ended.")
+@click.option(
+    "--undo",
+    metavar="RUN",
+    shell_complete=runs,
+    help="What the run (its chain) wrote goes back to what was there before.",
+)
+@click.option(
+    "--to",
+    metavar="RUN",
+    shell_complete=runs,
+    help="Every table of the pipeline goes back to what it was when the run ended.",
+)
 @click.option("--continue", "go_on", is_flag=True, help="Ends the rollback that a crash has left open.")
-@click.option("--stage", help="Only this stage, as flights/legs.")
+@click.option("--stage", help="Only this stage, as flights/legs.", shell_complete=stages)
 @click.option("--partition", help="Only this partition.")
 @click.option("--refresh", "refreshing", is_flag=True, help="Make again what is owed then, in order.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be done.")

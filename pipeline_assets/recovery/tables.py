@@ -47,7 +47,7 @@ def planned_by(
     """For each output the partitions that some runs set out to write. Raises NoSuchStage for one that is there no more."""
     found: dict[str, set[str]] = {}
     for run in runs:
-        for key in _assets_planned(instance, run):
+        for key in steps_planned(instance, run):
             name = key.to_user_string()
             if name in outputs:
                 found.setdefault(name, set()).update(keys_of(instance, run, outputs[name].partitions_def))
@@ -73,10 +73,11 @@ def root_of(outputs: Iterable[Output]) -> Location:
     return roots[0]
 
 
-def _assets_planned(instance: DagsterInstance, run: DagsterRun) -> set[AssetKey]:
+def steps_planned(instance: DagsterInstance, run: DagsterRun) -> dict[AssetKey, str]:
+    """The assets that a run set out to make, and the keys of the steps that make them."""
     if run.execution_plan_snapshot_id is None:
-        return set()
+        return {}
     snapshot = instance.get_execution_plan_snapshot(run.execution_plan_snapshot_id)
     steps = steps_of(instance, run)
-    properties = [out.properties for step in snapshot.steps if step.key in steps for out in step.outputs]
-    return {one.asset_key for one in properties if one is not None and one.asset_key is not None}
+    made = [(out.properties, step.key) for step in snapshot.steps if step.key in steps for out in step.outputs]
+    return {one.asset_key: step for one, step in made if one is not None and one.asset_key is not None}
