@@ -58,8 +58,7 @@ def step_logs(instance: DagsterInstance, chain: Chain) -> Mapping[str, StepLog]:
             elif event.event_type is DagsterEventType.ASSET_MATERIALIZATION:
                 _note_code(log, event.step_materialization_data.materialization)
             elif not log.why.startswith("its check"):
-                name, line = error_of(event.step_failure_data)
-                log.why = CANCELLED if cancelled and name == _INTERRUPTED else f"failed: {name}: {line}".rstrip(": ")
+                log.why = _why(event.step_failure_data, cancelled=cancelled)
     return found
 
 
@@ -74,6 +73,13 @@ def _note_code(log: StepLog, event: dg.AssetMaterialization) -> None:
     said = (event.tags or {}).get(CODE_VERSION_TAG)
     if said is not None and not {KEPT, ADOPTED, RESTORED} & event.metadata.keys():
         log.code[event.asset_key, event.partition] = said
+
+
+def _why(failure: StepFailureData, *, cancelled: bool) -> str:
+    name, line = error_of(failure)
+    if name == _INTERRUPTED:
+        return CANCELLED if cancelled else "interrupted"
+    return f"failed: {name}: {line}".rstrip(": ")
 
 
 def error_of(failure: StepFailureData) -> tuple[str, str]:

@@ -109,13 +109,18 @@ def test_what_a_rollback_has_undone_is_said_to_be(shop: Shop) -> None:
     assert said(plan) == [(name, LEFT, "undone by a rollback") for name in "abc"]
 
 
-def test_what_was_cancelled_is_said_to_be(instance: dg.DagsterInstance, tables: Location) -> None:
-    made = Versioned()
-    made.fail(instance, DagsterExecutionInterruptedError())
-    run = instance.get_runs()[0]
-    assert run.status is dg.DagsterRunStatus.CANCELED
-    plan = planned(instance, resumable(instance, run.run_id), made.job)
-    assert [(step.state, step.why) for step in plan.steps][2] == (LEFT, "cancelled")
+@pytest.mark.parametrize("asked", [True, False])
+def test_what_was_interrupted_is_said_to_be(asked: bool, instance: dg.DagsterInstance, tables: Location) -> None:
+    @dg.asset(key_prefix="code")
+    def four(context: dg.AssetExecutionContext) -> pl.DataFrame:
+        if asked:
+            context.instance.report_run_canceling(context.run)
+        raise DagsterExecutionInterruptedError
+
+    job = dg.Definitions([four], resources={"io_manager": io_manager()}).resolve_implicit_global_asset_job_def()
+    run = job.execute_in_process(instance=instance, raise_on_error=False)
+    plan = planned(instance, resumable(instance, run.run_id), job)
+    assert [(step.state, step.why) for step in plan.steps] == [(LEFT, "cancelled" if asked else "interrupted")]
 
 
 def test_what_a_check_refused_is_said_to_be(instance: dg.DagsterInstance, tables: Location) -> None:
@@ -195,7 +200,7 @@ class Versioned:
     """`one` → `two` → `three`, whose second raises while it is told to; code versions and configuration as one likes."""
 
     def __init__(self, **code: str | None) -> None:
-        self.error: BaseException | None = None
+        self.broken = False
 
         @dg.asset(key_prefix="code", code_version=code.get("one"))
         def one() -> pl.DataFrame:
@@ -207,8 +212,8 @@ class Versioned:
 
         @dg.asset(key_prefix="code")
         def three(two: pl.DataFrame) -> pl.DataFrame:
-            if self.error is not None:
-                raise self.error
+            if self.broken:
+                raise ValueError
             return two
 
         self.defs = dg.Definitions(
@@ -219,8 +224,8 @@ class Versioned:
         )
         self.job = self.defs.resolve_job_def("code_job")
 
-    def fail(self, instance: dg.DagsterInstance, error: BaseException | None = None) -> str:
-        self.error = error or ValueError()
+    def fail(self, instance: dg.DagsterInstance) -> str:
+        self.broken = True
         return self.job.execute_in_process(instance=instance, raise_on_error=False).run_id
 
 
