@@ -129,11 +129,12 @@ def _beat(instance: DagsterInstance, run_id: str, pid: int, ticks: int, every: f
     """Until the run or the process has ended."""
     storage = _shared(instance)
     assert storage is not None
-    due = 0.0
-    while True:
+    due, until = 0.0, math.inf
+    while time.monotonic() < until:
         found = _state(pid)
         alive = found is not None and found[1] == ticks
         stopped = found is not None and found[0] in "Tt"
+        until = math.inf if alive else min(until, time.monotonic() + SILENT_SECONDS)  # then silence says it, too
         if not alive or (not stopped and time.monotonic() >= due):
             with contextlib.suppress(SQLAlchemyError):  # the database is away; the next beat may find it
                 run = instance.get_run_by_id(run_id)
