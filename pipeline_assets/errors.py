@@ -27,6 +27,8 @@
     │   ├── MergeRefused            delta/merge.py
     │   ├── NotRestorable           delta/restorable.py
     │   ├── NotResumable            recovery/plan.py
+    │   │   ├── AlreadyContinued    recovery/claims.py
+    │   │   └── StalePlan           recovery/planning.py
     │   ├── NotAdopted              recovery/adopt.py
     │   ├── NoSuchStage             recovery/tables.py
     │   ├── NoSuchPipeline          recovery/pipelines.py

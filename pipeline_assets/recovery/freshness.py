@@ -95,7 +95,7 @@ class Looking:
         if not parts:
             inputs = self._inputs_there(output, partition)
             return (BEHIND, inputs) if inputs else None
-        stale = [name for part in parts for name in part.pins if self._read_undone(output, partition, part, name)]
+        stale = [name for part in parts for name in part.pins if self.read_undone(output, partition, part, name)]
         if stale:
             return STALE, tuple(dict.fromkeys(stale))
         if output.mode is not Mode.OVERWRITE:
@@ -173,7 +173,7 @@ class Looking:
 
         return part
 
-    def _read_undone(self, output: Output, partition: str, part: Part, name: str) -> bool:
+    def read_undone(self, output: Output, partition: str, part: Part, name: str) -> bool:
         """Whether something that a checkpoint read of an input was undone, or made from what was."""
         table = self._input(part, name)
         if table is None:
@@ -192,7 +192,7 @@ class Looking:
         name = part.name(output.name, partition)
         if name not in self._stale:
             self._stale[name] = False
-            self._stale[name] = any(self._read_undone(output, partition, part, one) for one in part.pins)
+            self._stale[name] = any(self.read_undone(output, partition, part, one) for one in part.pins)
         return self._stale[name]
 
     def _moved_on(self, output: Output, partition: str, part: Part, name: str) -> bool:

@@ -136,8 +136,8 @@ def test_what_the_resume_says_to_people(instance: dg.DagsterInstance, tables: Lo
     assert re.fullmatch(
         "  finished story/orders \\(version 0\\)\n"
         "  finished story/priced \\(version 0\\)\n"
-        "  run      story/by_customer\n"
-        "  run      story/report\n"
+        "  run      story/by_customer \\(killed\\)\n"
+        "  run      story/report \\(not reached\\)\n"
         "Done, by run [-0-9a-f]{36}.\n",
         done.stdout,
     )
