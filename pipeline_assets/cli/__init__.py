@@ -5,6 +5,7 @@ import click
 from pipeline_assets.cli.adopt import adopt_command
 from pipeline_assets.cli.resume import resume_command
 from pipeline_assets.cli.rollback import rollback_command
+from pipeline_assets.cli.run import run_command
 
 
 @click.group()
@@ -13,6 +14,7 @@ def cli() -> None:
     """Pipelines of Delta tables that survive failure."""
 
 
+cli.add_command(run_command)
 cli.add_command(resume_command)
 cli.add_command(adopt_command)
 cli.add_command(rollback_command)

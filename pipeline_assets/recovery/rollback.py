@@ -19,13 +19,23 @@ from pipeline_assets.io.hearing import hear
 from pipeline_assets.io.outputs import Output
 from pipeline_assets.io.partitions import partitions_among
 from pipeline_assets.recovery.rollback_events import tell
-from pipeline_assets.recovery.rollback_plan import Asked, NotRolledBack, OfTable, Plan, in_table, left_over, plan_of
+from pipeline_assets.recovery.rollback_plan import (
+    AnsweredAlready,
+    Asked,
+    NotRolledBack,
+    OfTable,
+    Plan,
+    in_table,
+    left_over,
+    plan_of,
+)
 from pipeline_assets.recovery.rollback_store import (
     DONE,
     HOLDING,
     LIFTED,
     LIFTING,
     RESTORING,
+    Fold,
     Store,
     Stored,
     not_at_its_end,
@@ -56,7 +66,17 @@ def roll_back(instance: DagsterInstance, job: JobDefinition, asked: Asked, agree
     with store.locked(f"A rollback ({asked.form} {asked.run})") as found:
         if found.open is not None:
             raise not_at_its_end(found.open)
+        _refuse_twice(found, asked)
         return _plan_and_execute(instance, job, asked, outputs, store, agreed)
+
+
+def _refuse_twice(found: Fold, asked: Asked) -> None:
+    """One failure has one rollback by itself. Raises AnsweredAlready."""
+    for one in found.plans.values():
+        if asked.answers and one.state != LIFTED and one.plan["asked"].get("answers") == asked.answers:
+            raise AnsweredAlready(
+                f"The failure of run {asked.answers} was answered by rollback {one.id} before. Nothing was changed."
+            )
 
 
 def continue_(instance: DagsterInstance, job: JobDefinition, *, overwrite: bool = False) -> RolledBack:
@@ -225,9 +245,9 @@ def _outputs(instance: DagsterInstance, job: JobDefinition, asked: Asked) -> Out
 
 def _store(outputs: Outputs, asked: Asked, what: str) -> Store:
     """The rollback table, that counts the commits of this rollback for the fault points."""
-    chosen: Sequence[Output] = [one for name, one in outputs.items() if asked.stage in (None, name)]
+    chosen: Sequence[Output] = [one for name, one in outputs.items() if asked.takes(name)]
     if not chosen:
-        raise NoSuchStage([asked.stage or "at all"], outputs)
+        raise NoSuchStage(asked.named or ["at all"], outputs)
     count = 0
 
     def committed() -> None:

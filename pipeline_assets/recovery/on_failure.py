@@ -1,0 +1,99 @@
+"""What a pipeline says is to become of a run of it that fails."""
+
+import math
+import os
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from dagster import DagsterInstance, DagsterRun, JobDefinition, RepositoryDefinition
+
+from pipeline_assets.errors import ConfigurationError
+from pipeline_assets.policy.policies import LONGEST, NO_BACKOFF
+from pipeline_assets.recovery.rollback_plan import ANY_ASSETS
+from pipeline_assets.recovery.tables import assets_planned
+
+ON_FAILURE_TAG = "pipeline_assets/on_failure"
+TIMES_TAG = "pipeline_assets/on_failure_times"
+BACKOFF_TAG = "pipeline_assets/on_failure_backoff"
+ROLLBACK, ROLLBACK_FAILED, RESUME = "rollback", "rollback_failed", "resume"
+ACTIONS = (ROLLBACK, ROLLBACK_FAILED, RESUME)
+MOST_TIMES = 1000
+_JITTER = 0.25
+
+
+@dataclass(frozen=True)
+class OnFailure:
+    """What is done. times: how often a run chain is resumed. backoff: seconds before the first time, doubled with each."""
+
+    action: str
+    times: int = 3
+    backoff: float = 60.0
+
+    def wait_before(self, nth: int, run_id: str) -> float:
+        """Seconds before a failed run is acted on, when so many were before; its jitter is the same whoever asks."""
+        if os.environ.get(NO_BACKOFF) or self.action != RESUME:
+            return 0.0
+        jitter = uuid.UUID(run_id).int % 1000 / 1000 * _JITTER
+        return min(self.backoff * 2.0 ** min(nth, 60) * (1 + jitter), LONGEST)
+
+
+def on_failure(action: str, *, times: int = 3, backoff: float = 60.0) -> dict[str, str]:
+    """Tags for a job whose runs are recovered by themselves: `dg.define_asset_job(..., tags=on_failure("resume"))`.
+
+    action: `rollback` (what the failed run chain committed is undone), `rollback_failed` (only that of the stages that failed
+    and of what is downstream of them), `resume` (it is continued, up to `times` times a chain, after backoff * 2**n seconds,
+    with jitter). Raises ConfigurationError.
+    """
+    said = {ON_FAILURE_TAG: action}
+    if action == RESUME:
+        said |= {TIMES_TAG: str(times), BACKOFF_TAG: f"{backoff:g}"}
+    _of_tags(said, "on_failure(...)")
+    return said
+
+
+def on_failure_of(instance: DagsterInstance, repository: RepositoryDefinition, run: DagsterRun) -> OnFailure | None:
+    """What the pipeline of a run says; None for nothing. Raises ConfigurationError where its tags make no sense.
+
+    The run's own tags, else its job's. A run of Dagster's job of all assets is of the smallest job with such tags that has
+    all of its assets.
+    """
+    if ON_FAILURE_TAG in run.tags:
+        return _of_tags(run.tags, f"run {run.run_id}")
+    if run.job_name != ANY_ASSETS:
+        job = repository.get_job(run.job_name) if repository.has_job(run.job_name) else None
+        return _of_job(job)
+    assets = assets_planned(instance, run)
+    having = [
+        job
+        for job in repository.get_all_jobs()
+        if ON_FAILURE_TAG in job.run_tags and assets and assets <= set(job.asset_layer.executable_asset_keys)
+    ]
+    return _of_job(
+        min(having, key=lambda job: (len(set(job.asset_layer.executable_asset_keys)), job.name), default=None)
+    )
+
+
+def _of_job(job: JobDefinition | None) -> OnFailure | None:
+    return _of_tags(job.run_tags, f"job {job.name}") if job is not None and ON_FAILURE_TAG in job.run_tags else None
+
+
+def _of_tags(tags: Mapping[str, str], whose: str) -> OnFailure:
+    action = tags[ON_FAILURE_TAG]
+    if action not in ACTIONS:
+        raise ConfigurationError(
+            f"{whose}: on_failure is {action!r}, and not one of {', '.join(ACTIONS)}. Nothing was changed; mend the tags of "
+            "its job."
+        )
+    try:
+        times, backoff = int(tags.get(TIMES_TAG, "3")), float(tags.get(BACKOFF_TAG, "60"))
+    except ValueError as error:
+        raise ConfigurationError(
+            f"{whose}: {error} in on_failure. Nothing was changed; mend the tags of its job."
+        ) from error
+    if not 1 <= times <= MOST_TIMES or not math.isfinite(backoff) or not 0 <= backoff <= LONGEST:
+        raise ConfigurationError(
+            f"{whose}: on_failure resumes {times} times, {backoff:g} s apart; times is 1 to {MOST_TIMES}, backoff 0 "
+            f"to {LONGEST:.0f}. Nothing was changed; mend the tags of its job."
+        )
+    return OnFailure(action, times, backoff)
