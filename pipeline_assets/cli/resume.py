@@ -32,7 +32,7 @@ def resume_command(run: str | None, last: bool, dry_run: bool, gone: bool, modul
     if bool(run) == last:
         raise click.UsageError("Name a RUN, or say --last.")
     with instance() as opened:
-        found = resumable(opened, last_run(opened).run_id if last else str(run), gone=gone, dry=dry_run)
+        found = resumable(opened, last_run(opened).run_id if last else str(run), gone=gone, dry=True)
         with printing_to_stderr(as_json):
             job = CodeLocation(module).job(found.job_name)
             if dry_run:
@@ -40,7 +40,7 @@ def resume_command(run: str | None, last: bool, dry_run: bool, gone: bool, modul
             else:
                 if not as_json and not found.is_success:
                     click.echo(f"Run {found.run_id} of {found.job_name} is continued.", err=True)
-                done = resume(opened, found.run_id, job, quiet({})["loggers"])
+                done = resume(opened, found.run_id, job, quiet({})["loggers"], gone=gone)
         click.echo(json.dumps(_document(done)) if as_json else _text(done, module, dry_run))
         if not as_json:
             _name_others(opened, {found.run_id, str(done.run_id)}, module)

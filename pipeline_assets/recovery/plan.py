@@ -61,6 +61,7 @@ class StepState:
     name: str
     state: str
     versions: Mapping[str, int] = field(default_factory=dict)
+    committed: Sequence[Committed] = field(default=(), repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -78,11 +79,8 @@ class Plan:
         return [step.key for step in self.steps if step.state == LEFT]
 
 
-def plan_of(instance: DagsterInstance, run: DagsterRun, job: JobDefinition, *, record: bool = True) -> Plan:
-    """What is left of the chain that a run is the newest of, for its job with the run's selection.
-
-    record: what the chain committed without an event gets its event. Raises NotResumable.
-    """
+def plan_of(instance: DagsterInstance, run: DagsterRun, job: JobDefinition) -> Plan:
+    """What is left of the chain that a run is the newest of, for its job with the run's selection. Raises NotResumable."""
     chain = chain_of(instance, run)
     done = succeeded(instance, chain)
     execution = create_execution_plan(job, run.run_config, tags=run.tags)
@@ -99,11 +97,16 @@ def plan_of(instance: DagsterInstance, run: DagsterRun, job: JobDefinition, *, r
             state = FINISHED if one in done and not undone else LEFT
             if state == LEFT and _only_tables(execution, key, len(found)) and all(o and o.complete for o in found):
                 state = COMMITTED
-            if record and state != FINISHED:
-                for output in adopted:
-                    hear(instance, output.written.output, output.table, output.live)
-            states.append(StepState(one, _name_of(execution, key) or one, state, versions))
+            states.append(StepState(one, _name_of(execution, key) or one, state, versions, adopted))
     return Plan(run, chain, states, known)
+
+
+def record(instance: DagsterInstance, plan: Plan) -> None:
+    """Give what the chain committed without an event its event."""
+    for step in plan.steps:
+        if step.state != FINISHED:
+            for one in step.committed:
+                hear(instance, one.written.output, one.table, one.live)
 
 
 def _by_the_log(instance: DagsterInstance, run: DagsterRun) -> tuple[Sequence[str], KnownExecutionState]:

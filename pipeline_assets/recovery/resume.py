@@ -11,13 +11,31 @@ from dagster._core.definitions.job_base import IJob, InMemoryJob
 from dagster._core.definitions.reconstruct import ReconstructableJob
 from dagster._core.errors import DagsterInvalidSubsetError
 from dagster._core.execution.api import create_execution_plan, execute_run
-from dagster._core.utils import make_new_run_id
 
 from pipeline_assets.chains import CONTINUES_TAG, chain_of, parent_tags
 from pipeline_assets.processes import PLACE_TAG, is_gone, place_of, place_tag
-from pipeline_assets.recovery.plan import NotResumable, Plan, plan_of, refuse_other_assets, selected
+from pipeline_assets.recovery.claims import (
+    AlreadyContinued,
+    children_of,
+    claimed,
+    continuation_of,
+    mark_gone,
+    refuse_answered,
+)
+from pipeline_assets.recovery.plan import NotResumable, Plan, plan_of, record, refuse_other_assets, selected
 
-__all__ = ["NotResumable", "Resumed", "last_run", "left_runs", "planned", "resumable", "resume"]
+__all__ = [
+    "AlreadyContinued",
+    "NotResumable",
+    "Resumed",
+    "continuation_of",
+    "created",
+    "last_run",
+    "left_runs",
+    "planned",
+    "resumable",
+    "resume",
+]
 
 _ENDED_BADLY = {DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED}
 _NOT_ENDED = {
@@ -76,10 +94,12 @@ def resumable(instance: DagsterInstance, run_id: str, *, gone: bool = False, dry
     if run.status in _ENDED_BADLY or run.status is DagsterRunStatus.SUCCESS:
         return run
     found = True if gone and run.status in _NOT_ENDED else is_gone(instance, run)
+    if found is False and run.run_id != run_id:
+        raise AlreadyContinued(run_id, run.run_id, run.status.value)
     if not found:
         raise NotResumable(_at_work(run, unknown=found is None))
     if not dry:
-        instance.report_run_failed(run, "Its process is gone (killed, or its host restarted); marked failed by resume.")
+        mark_gone(instance, run)
     return instance.get_run_by_id(run.run_id) or run
 
 
@@ -100,13 +120,16 @@ def resume(
     run_id: str,
     job: JobDefinition | ReconstructableJob,
     loggers: Mapping[str, Any] | None = None,
+    *,
+    gone: bool = False,
 ) -> Resumed:
     """Continue the chain of a run: adopt what it committed, run what is left, as the job's executor says.
 
     job: the job of the run; a reconstructable one where its executor uses other processes. loggers: the `loggers` of
-    the run's configuration, where the continued run did not say and the job has such. Raises NotResumable.
+    the run's configuration, where the continued run did not say and the job has such. gone: as in `resumable`. Raises
+    NotResumable, which is AlreadyContinued where somebody else was faster.
     """
-    continued = created(instance, run_id, job, loggers)
+    continued = created(instance, run_id, job, loggers, gone=gone)
     if continued.run is None:
         return Resumed(continued.plan, None, True)
     result = execute_run(continued.job, continued.run, instance)
@@ -130,25 +153,42 @@ def created(
     tags: Mapping[str, str] | None = None,
     *,
     elsewhere: bool = False,
+    gone: bool = False,
 ) -> Continued:
-    """What `resume` executes, with these tags too; elsewhere: not by this process. Raises NotResumable."""
-    run = resumable(instance, run_id)
+    """What `resume` executes, with these tags too; elsewhere: not by this process. Raises NotResumable.
+
+    Nothing is changed before the run is claimed.
+    """
+    run = resumable(instance, run_id, gone=gone, dry=True)
+    refuse_answered(instance, run)
     executable = _executable(instance, run, job)
     definition = executable.get_definition()
     plan = plan_of(instance, run, definition)
     _refuse_finished(plan)
-    if not plan.to_run:
-        return Continued(plan, executable, None)
     quieted = {name: one for name, one in (loggers or {}).items() if name in definition.loggers}
     config = {**({"loggers": quieted} if quieted else {}), **run.run_config}
-    return Continued(
-        plan, executable, _create(instance, run, executable, plan, config, tags or {}, elsewhere=elsewhere)
-    )
+
+    def create(new_id: str) -> DagsterRun:
+        return _create(instance, run, executable, plan, config, new_id, tags or {}, elsewhere=elsewhere)
+
+    made = claimed(instance, run, create) if plan.to_run else None
+    _settle(instance, plan)
+    return Continued(plan, executable, made)
+
+
+def _settle(instance: DagsterInstance, plan: Plan) -> None:
+    """Mark the chain's runs failed whose process is gone, and record what they committed without an event."""
+    for run_id in plan.chain.runs:
+        run = instance.get_run_by_id(run_id)
+        if run is not None and run.status in _NOT_ENDED:
+            mark_gone(instance, run)
+    record(instance, plan)
 
 
 def planned(instance: DagsterInstance, run: DagsterRun, job: JobDefinition | ReconstructableJob) -> Plan:
     """What a resume would do; nothing is changed. Raises NotResumable."""
-    plan = plan_of(instance, run, _executable(instance, run, job).get_definition(), record=False)
+    refuse_answered(instance, run)
+    plan = plan_of(instance, run, _executable(instance, run, job).get_definition())
     _refuse_finished(plan)
     return plan
 
@@ -166,6 +206,7 @@ def _create(
     job: IJob,
     plan: Plan,
     config: Mapping[str, Any],
+    run_id: str,
     tags: Mapping[str, str],
     *,
     elsewhere: bool,
@@ -182,7 +223,6 @@ def _create(
         repository_load_data=repository,
     )
     inherited = {name: value for name, value in run.tags.items() if not name.startswith(_NOT_INHERITED)}
-    run_id = make_new_run_id()
     place = {} if elsewhere else place_tag(run_id)
     return instance.create_run_for_job(
         job_def=definition,
@@ -216,7 +256,7 @@ def _executable(instance: DagsterInstance, run: DagsterRun, job: JobDefinition |
 
 
 def _newest_of_chain(instance: DagsterInstance, run: DagsterRun) -> DagsterRun:
-    for child in instance.get_runs(dg.RunsFilter(tags={"dagster/parent_run_id": run.run_id})):
+    for child in children_of(instance, run):
         if run.run_id in chain_of(instance, child).runs:
             return _newest_of_chain(instance, child)
     return run
