@@ -40,7 +40,7 @@ def what(stage: StageProgress) -> str:
     version = f"version {stage.version}" if stage.version is not None else ""
     rows = f"{stage.rows:,} rows" if stage.rows is not None else ""
     if stage.state == DONE and stage.flag in ("skipped", "kept"):
-        return f"{stage.flag}{': unchanged since' if stage.flag == 'skipped' else ''} {version}"
+        return f"{stage.flag}{', unchanged since' if stage.flag == 'skipped' else ''} {version}"
     if stage.state == DONE:
         return ", ".join(
             part for part in (rows, f"{version} (adopted)" if stage.flag == "adopted" else version) if part

@@ -5,9 +5,11 @@ from itertools import islice
 
 import click
 from dagster import DagsterInstance
+from dagster._core.definitions.reconstruct import ReconstructableJob
 
 from pipeline_assets.cli.location import CodeLocation, instance
 from pipeline_assets.cli.refusals import DONE, FAILED, printing_to_stderr, refusing
+from pipeline_assets.recovery.failure_report import FailureReport, report_of
 from pipeline_assets.recovery.plan import COMMITTED, FINISHED, LEFT, Plan
 from pipeline_assets.recovery.resume import Resumed, last_run, left_runs, planned, resumable, resume
 from pipeline_assets.settings import quiet
@@ -41,18 +43,29 @@ def resume_command(run: str | None, last: bool, dry_run: bool, gone: bool, modul
                 if not as_json and not found.is_success:
                     click.echo(f"Run {found.run_id} of {found.job_name} is continued.", err=True)
                 done = resume(opened, found.run_id, job, quiet({})["loggers"], gone=gone)
-        click.echo(json.dumps(_document(done)) if as_json else _text(done, module, dry_run))
+            report = None if done.success else _report(opened, done, job, module)
+        click.echo(json.dumps(_document(done, report)) if as_json else _text(done, module, dry_run))
         if not as_json:
+            for line in report.lines() if report is not None else ():
+                click.echo(line, err=True)
             _name_others(opened, {found.run_id, str(done.run_id)}, module)
     return DONE if done.success else FAILED
 
 
-def _document(done: Resumed) -> dict[str, object]:
+def _report(
+    opened: DagsterInstance, done: Resumed, job: ReconstructableJob, module: str | None
+) -> FailureReport | None:
+    run = opened.get_run_by_id(done.run_id) if done.run_id is not None else None
+    return report_of(opened, run, job, module) if run is not None else None
+
+
+def _document(done: Resumed, report: FailureReport | None) -> dict[str, object]:
     steps = [
         {"step": one.key, "stage": one.name, "state": one.state, "versions": dict(one.versions)}
         for one in done.plan.steps
     ]
-    return {"resumed": done.plan.run.run_id, "run": done.run_id, "success": done.success, "steps": steps}
+    failure = {"failure": report.as_json()} if report is not None else {}
+    return {"resumed": done.plan.run.run_id, "run": done.run_id, "success": done.success, "steps": steps, **failure}
 
 
 _WORDS = {FINISHED: "finished", COMMITTED: "adopted", LEFT: "run"}

@@ -110,10 +110,10 @@ class _Done:
             {
                 "stage": one.name,
                 "state": one.state,
-                "seconds": seconds(one),
+                "seconds": None if (took := seconds(one)) is None else round(took, 3),
                 "rows": one.rows,
                 "version": one.version,
-                "what": one.flag or None,
+                "what": one.flag if one.flag in ("skipped", "kept", "adopted") else None,
             }
             for one in self.stages
         ]

@@ -28,14 +28,13 @@ from pipeline_assets.recovery.recovering import (
     NotRecovered,
     continued_by,
     continuing,
-    executed,
     job_name_of,
     recoveries,
     undo,
     why_not,
 )
 from pipeline_assets.recovery.rollback_store import AtWork
-from pipeline_assets.recovery.supervising import Stop
+from pipeline_assets.recovery.supervising import Stop, executed
 
 LOOK_BACK = timedelta(days=1)
 """A failure that nobody has acted on for so long is a person's."""

@@ -15,6 +15,7 @@ from dagster_shared.error import SerializableErrorInfo
 from typing_extensions import override
 
 from pipeline_assets.errors import PipelineAssetsError
+from pipeline_assets.policy.guard import StageFailed
 from pipeline_assets.recovery.resume import planned
 
 _BEGINS = {DagsterEventType.STEP_START, DagsterEventType.STEP_RESTARTED}
@@ -156,15 +157,19 @@ def first_error(error: SerializableErrorInfo | None) -> Cause | None:
     """What the user's code, or ours, raised, below what Dagster wrapped around it."""
     if error is None:
         return None
-    while error.cause is not None and (_is_dagsters(error.cls_name) or error.cls_name == "Failure"):
+    while error.cause is not None and _wraps(error.cls_name or ""):
         error = error.cause
     name = error.cls_name or ""
-    message = error.message.strip()
-    return Cause(name, message.removeprefix(f"{name}:").strip().partition("\n")[0].strip())
+    # As a traceback ends: `module.Class: what it says`, or the class alone.
+    where, colon, said = error.message.strip().partition(":")
+    named = where.rpartition(".")[2] == name
+    message = said if named else f"{where}{colon}{said}"
+    return Cause(name, message.strip().partition("\n")[0])
 
 
-def _is_dagsters(name: str | None) -> bool:
-    return (name or "").startswith(("DagsterExecution", "DagsterUserCode", "DagsterTypeCheck", "RetryRequested"))
+def _wraps(name: str) -> bool:
+    dagsters = name.startswith(("DagsterExecution", "DagsterUserCode", "DagsterTypeCheck"))
+    return dagsters or name in {"Failure", "RetryRequested", StageFailed.__name__}
 
 
 def _why_ended(instance: DagsterInstance, run: DagsterRun) -> Cause:

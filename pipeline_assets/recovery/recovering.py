@@ -7,7 +7,6 @@ from typing import Any
 import dagster as dg
 from dagster import AssetKey, DagsterInstance, DagsterRun, DagsterRunStatus, JobDefinition
 from dagster._core.definitions.reconstruct import ReconstructableJob
-from dagster._core.execution.api import execute_run
 from dagster._core.storage.tags import WILL_RETRY_TAG
 
 from pipeline_assets.chains import chain_of
@@ -18,7 +17,6 @@ from pipeline_assets.recovery.refresh import REFRESHES_TAG, Refreshed, refresh
 from pipeline_assets.recovery.resume import Continued, created
 from pipeline_assets.recovery.rollback import RolledBack, roll_back
 from pipeline_assets.recovery.rollback_plan import ANY_ASSETS, UNDO, AnsweredAlready, Asked, NothingToUndo
-from pipeline_assets.recovery.supervising import Heard, Output, Stop, supervise
 from pipeline_assets.recovery.tables import assets_by_step
 
 ANSWERS_TAG = "pipeline_assets/answers"
@@ -81,27 +79,15 @@ def continuing(
 ) -> Continued:
     """The run that continues a failed one by itself, made and not begun. Raises NotRecovered, NotResumable."""
     _refuse(instance, run, policy)
-    return created(instance, run.run_id, job, loggers, tags={ANSWERS_TAG: run.run_id})
-
-
-def executed(
-    instance: DagsterInstance,
-    continued: Continued,
-    stop: Stop,
-    heard: Heard = lambda _: None,
-    output: Output | None = None,
-) -> DagsterRun | None:
-    """The run that continues a chain, executed in a child process, or here where none could load its job; as it ended."""
-    if continued.run is None:
-        return None
-    if continued.run.job_code_origin is not None:
-        return supervise(instance, continued.run, stop, heard, output)
-    execute_run(continued.job, continued.run, instance)
-    return instance.get_run_by_id(continued.run.run_id)
+    made = created(instance, run.run_id, job, loggers, tags={ANSWERS_TAG: run.run_id})
+    if made.run is not None and made.run.parent_run_id != run.run_id:
+        instance.delete_run(made.run.run_id)  # it has not begun
+        raise NotRecovered(f"Run {run.run_id} was continued in this moment, and not by this one. Nothing was changed.")
+    return made
 
 
 def undo(instance: DagsterInstance, run: DagsterRun, jobs: Jobs, policy: OnFailure) -> Undone:
-    """Roll back what the chain of a failed run committed, or of it what failed and follows; and make again what is owed.
+    """Roll back what the chain of a failed run committed, and make again what is owed; or of it only what failed and follows.
 
     Raises NotRecovered, and as `roll_back`.
     """
@@ -116,10 +102,13 @@ def undo(instance: DagsterInstance, run: DagsterRun, jobs: Jobs, policy: OnFailu
         done = roll_back(instance, definition, Asked(UNDO, run.run_id, stages=stages, answers=run.run_id))
     except (NothingToUndo, AnsweredAlready) as error:
         return Undone(str(error))
-    made = refresh(instance, jobs(ANY_ASSETS), done.id, [one.stage for one in done.plan.tables])
+    undone = [one.stage for one in done.plan.tables]
+    if policy.action != ROLLBACK:  # what was undone lacks what its inputs hold, and would be what is made again
+        return Undone(f"Rollback {done.id} has undone {', '.join(undone)}.", done)
+    made = refresh(instance, jobs(ANY_ASSETS), done.id, undone)
     also = f" {len(made.runs)} runs made again what was owed." if made.runs else ""
     failed = "" if made.success else f" Run {made.runs[-1]} of them failed; `pipeline-assets resume {made.runs[-1]}`."
-    return Undone(f"Rollback {done.id} has undone it.{also}{failed}", done, made)
+    return Undone(f"Rollback {done.id} has undone {', '.join(undone)}.{also}{failed}", done, made)
 
 
 def failed_and_downstream(instance: DagsterInstance, run: DagsterRun, job: JobDefinition) -> list[str]:

@@ -16,12 +16,11 @@ from pipeline_assets.recovery.recovering import (
     NotRecovered,
     continued_by,
     continuing,
-    executed,
     job_name_of,
     recoveries,
     why_not,
 )
-from pipeline_assets.recovery.supervising import Heard, Output, Stop, follow, supervise
+from pipeline_assets.recovery.supervising import Heard, Output, Stop, executed, follow, supervise
 
 
 @dataclass

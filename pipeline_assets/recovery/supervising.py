@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import IO
 
 from dagster import DagsterInstance, DagsterRun, DagsterRunStatus
+from dagster._core.execution.api import execute_run
 
 from pipeline_assets.policy.watch import TELL_SECONDS
 from pipeline_assets.policy.watch import end as end_with_descendants
@@ -19,6 +20,7 @@ from pipeline_assets.policy.watching import STOP_SECONDS
 from pipeline_assets.processes import is_gone, pid_here
 from pipeline_assets.recovery import endings, executing
 from pipeline_assets.recovery.progress import Progress
+from pipeline_assets.recovery.resume import Continued
 
 LOOK_SECONDS = 0.1
 """How often a process and its events are looked at."""
@@ -128,6 +130,22 @@ def follow(instance: DagsterInstance, run: DagsterRun, stop: Stop, heard: Heard 
     return now
 
 
+def executed(
+    instance: DagsterInstance,
+    continued: Continued,
+    stop: Stop,
+    heard: Heard = lambda _: None,
+    output: Output | None = None,
+) -> DagsterRun | None:
+    """The run that continues a chain, executed in a child process, or here where none could load its job; as it ended."""
+    if continued.run is None:
+        return None
+    if continued.run.job_code_origin is not None:
+        return supervise(instance, continued.run, stop, heard, output)
+    execute_run(continued.job, continued.run, instance)
+    return instance.get_run_by_id(continued.run.run_id)
+
+
 class _Child:
     """The process that executes a run, in a session of its own: a terminal's Ctrl-C comes by this process, once."""
 
@@ -157,12 +175,13 @@ class _Child:
 
     @staticmethod
     def _read(stream: IO[bytes], output: Output | None) -> None:
-        for line in stream:
-            if output is not None:
-                output(line)
-            else:
-                sys.stderr.buffer.write(line)
-                sys.stderr.flush()
+        with stream:
+            for line in stream:
+                if output is not None:
+                    output(line)
+                else:
+                    sys.stderr.buffer.write(line)
+                    sys.stderr.flush()
 
 
 def _ask_to_stop(instance: DagsterInstance, run: DagsterRun, pid: int) -> None:
