@@ -4,13 +4,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import dagster as dg
 from dagster import AssetKey, DagsterInstance, DagsterRun, DagsterRunStatus, JobDefinition
 from dagster._core.definitions.reconstruct import ReconstructableJob
-from dagster._core.storage.tags import WILL_RETRY_TAG
+from dagster._core.storage.tags import AUTO_RETRY_RUN_ID_TAG, WILL_RETRY_TAG
 
 from pipeline_assets.chains import chain_of
 from pipeline_assets.errors import PermanentError
+from pipeline_assets.recovery.claims import children_of
 from pipeline_assets.recovery.failure_report import failed_steps
 from pipeline_assets.recovery.on_failure import RESUME, ROLLBACK, OnFailure
 from pipeline_assets.recovery.refresh import REFRESHES_TAG, Refreshed, refresh
@@ -60,6 +60,8 @@ def why_not(instance: DagsterInstance, run: DagsterRun, policy: OnFailure) -> st
         return "it was a recovery itself"
     if instance.run_retries_enabled and run.remote_job_origin is not None and run.tags.get(WILL_RETRY_TAG) == "true":
         return "Dagster tries it again, as run_retries says"
+    if AUTO_RETRY_RUN_ID_TAG in run.tags:
+        return f"run {run.tags[AUTO_RETRY_RUN_ID_TAG]} has tried it again, as run_retries says"
     later = continued_by(instance, run)
     if later is not None:
         return f"run {later.run_id} continues it"
@@ -70,8 +72,7 @@ def why_not(instance: DagsterInstance, run: DagsterRun, policy: OnFailure) -> st
 
 def continued_by(instance: DagsterInstance, run: DagsterRun) -> DagsterRun | None:
     """The run that continues a run, whoever began it."""
-    children = instance.get_runs(dg.RunsFilter(tags={"dagster/parent_run_id": run.run_id}))
-    return next((one for one in children if run.run_id in chain_of(instance, one).runs), None)
+    return next((one for one in children_of(instance, run) if run.run_id in chain_of(instance, one).runs), None)
 
 
 def continuing(
