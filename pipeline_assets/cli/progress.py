@@ -83,7 +83,7 @@ class Lines(Shown):
         for stage in progress.stages.values():
             now = (stage.state, stage.began)
             known = progress.run.run_id, stage.key
-            if stage.state == WAITING or self._shown.get(known) == now:
+            if stage.state in (WAITING, NOT_REACHED) or self._shown.get(known) == now:
                 continue
             before = self._shown.get(known)
             self._shown[known] = now
@@ -156,10 +156,9 @@ def _table(progress: Progress) -> Table:
     table = Table.grid(padding=(0, 2))
     for stage in progress.stages.values():
         took = seconds(stage)
-        state = "" if stage.state == NOT_REACHED else stage.state
         table.add_row(
             Text(stage.name),
-            Text(state or NOT_REACHED, style=_COLOURS.get(stage.state, "dim")),
+            Text(stage.state, style=_COLOURS.get(stage.state, "dim")),
             Text(f"{took:.1f} s" if took is not None else "", justify="right"),
             Text(what(stage)),
         )

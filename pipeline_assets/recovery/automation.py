@@ -17,8 +17,9 @@ from pydantic import Field
 from pipeline_assets.errors import ConfigurationError, PipelineAssetsError
 from pipeline_assets.policy.policies import NO_BACKOFF
 from pipeline_assets.processes import is_gone
+from pipeline_assets.recovery.claims import continued_by
 from pipeline_assets.recovery.failure_report import four_lines
-from pipeline_assets.recovery.on_failure import ACTIONS, MOST_TIMES, RESUME, OnFailure, on_failure_of
+from pipeline_assets.recovery.on_failure import ACTIONS, MOST_TIMES, RESUME, OnFailure
 from pipeline_assets.recovery.plan import NotResumable
 from pipeline_assets.recovery.recovering import (
     ANSWERS_TAG,
@@ -26,9 +27,9 @@ from pipeline_assets.recovery.recovering import (
     RECOVERY_JOB,
     Jobs,
     NotRecovered,
-    continued_by,
     continuing,
     job_name_of,
+    on_failure_of,
     recoveries,
     undo,
     why_not,

@@ -6,12 +6,8 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from dagster import DagsterInstance, DagsterRun, JobDefinition, RepositoryDefinition
-
 from pipeline_assets.errors import ConfigurationError
 from pipeline_assets.policy.policies import LONGEST, NO_BACKOFF
-from pipeline_assets.recovery.rollback_plan import ANY_ASSETS
-from pipeline_assets.recovery.tables import assets_planned
 
 ON_FAILURE_TAG = "pipeline_assets/on_failure"
 TIMES_TAG = "pipeline_assets/on_failure_times"
@@ -48,37 +44,12 @@ def on_failure(action: str, *, times: int = 3, backoff: float = 60.0) -> dict[st
     said = {ON_FAILURE_TAG: action}
     if action == RESUME:
         said |= {TIMES_TAG: str(times), BACKOFF_TAG: f"{backoff:g}"}
-    _of_tags(said, "on_failure(...)")
+    of_tags(said, "on_failure(...)")
     return said
 
 
-def on_failure_of(instance: DagsterInstance, repository: RepositoryDefinition, run: DagsterRun) -> OnFailure | None:
-    """What the pipeline of a run says; None for nothing. Raises ConfigurationError where its tags make no sense.
-
-    The run's own tags, else its job's. A run of Dagster's job of all assets is of the smallest job with such tags that has
-    all of its assets.
-    """
-    if ON_FAILURE_TAG in run.tags:
-        return _of_tags(run.tags, f"run {run.run_id}")
-    if run.job_name != ANY_ASSETS:
-        job = repository.get_job(run.job_name) if repository.has_job(run.job_name) else None
-        return _of_job(job)
-    assets = assets_planned(instance, run)
-    having = [
-        job
-        for job in repository.get_all_jobs()
-        if ON_FAILURE_TAG in job.run_tags and assets and assets <= set(job.asset_layer.executable_asset_keys)
-    ]
-    return _of_job(
-        min(having, key=lambda job: (len(set(job.asset_layer.executable_asset_keys)), job.name), default=None)
-    )
-
-
-def _of_job(job: JobDefinition | None) -> OnFailure | None:
-    return _of_tags(job.run_tags, f"job {job.name}") if job is not None and ON_FAILURE_TAG in job.run_tags else None
-
-
-def _of_tags(tags: Mapping[str, str], whose: str) -> OnFailure:
+def of_tags(tags: Mapping[str, str], whose: str) -> OnFailure:
+    """What tags say. Raises ConfigurationError where they make no sense."""
     action = tags[ON_FAILURE_TAG]
     if action not in ACTIONS:
         raise ConfigurationError(

@@ -1,5 +1,6 @@
 """How far a run is, stage by stage, by following its events."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -66,6 +67,15 @@ class Progress:
                     changed[entry.step_key] = self.stages[entry.step_key]
             if not page.has_more:
                 return list(changed.values())
+
+    def over(self) -> None:
+        """Read to the end of a run that has ended: what was at work failed, what waited is not reached."""
+        self.poll()
+        for stage in self.stages.values():
+            if stage.state in (RUNNING, RETRYING):
+                stage.state, stage.ended = FAILED, time.time()
+            elif stage.state == WAITING:
+                stage.state = NOT_REACHED
 
     def _take(self, entry: EventLogEntry) -> bool:
         key = str(entry.step_key)

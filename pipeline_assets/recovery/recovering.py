@@ -4,20 +4,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dagster import AssetKey, DagsterInstance, DagsterRun, DagsterRunStatus, JobDefinition
+from dagster import AssetKey, DagsterInstance, DagsterRun, DagsterRunStatus, JobDefinition, RepositoryDefinition
 from dagster._core.definitions.reconstruct import ReconstructableJob
 from dagster._core.storage.tags import AUTO_RETRY_RUN_ID_TAG, WILL_RETRY_TAG
 
 from pipeline_assets.chains import chain_of
 from pipeline_assets.errors import PermanentError
-from pipeline_assets.recovery.claims import children_of
+from pipeline_assets.recovery.claims import continued_by
 from pipeline_assets.recovery.failure_report import failed_steps
-from pipeline_assets.recovery.on_failure import RESUME, ROLLBACK, OnFailure
+from pipeline_assets.recovery.on_failure import ON_FAILURE_TAG, RESUME, ROLLBACK, OnFailure, of_tags
 from pipeline_assets.recovery.refresh import REFRESHES_TAG, Refreshed, refresh
 from pipeline_assets.recovery.resume import Continued, created
 from pipeline_assets.recovery.rollback import RolledBack, roll_back
 from pipeline_assets.recovery.rollback_plan import ANY_ASSETS, UNDO, AnsweredAlready, Asked, NothingToUndo
-from pipeline_assets.recovery.tables import assets_by_step
+from pipeline_assets.recovery.tables import assets_by_step, assets_planned
 
 ANSWERS_TAG = "pipeline_assets/answers"
 """Of a run that a failure has set off: the id of the failed run."""
@@ -45,6 +45,32 @@ class Undone:
     refreshed: Refreshed | None = None
 
 
+def on_failure_of(instance: DagsterInstance, repository: RepositoryDefinition, run: DagsterRun) -> OnFailure | None:
+    """What the pipeline of a run says; None for nothing. Raises ConfigurationError where its tags make no sense.
+
+    The run's own tags, else its job's. A run of Dagster's job of all assets is of the smallest job with such tags that has
+    all of its assets.
+    """
+    if ON_FAILURE_TAG in run.tags:
+        return of_tags(run.tags, f"run {run.run_id}")
+    if run.job_name != ANY_ASSETS:
+        job = repository.get_job(run.job_name) if repository.has_job(run.job_name) else None
+        return _of_job(job)
+    assets = assets_planned(instance, run)
+    having = [
+        job
+        for job in repository.get_all_jobs()
+        if ON_FAILURE_TAG in job.run_tags and assets and assets <= set(job.asset_layer.executable_asset_keys)
+    ]
+    return _of_job(
+        min(having, key=lambda job: (len(set(job.asset_layer.executable_asset_keys)), job.name), default=None)
+    )
+
+
+def _of_job(job: JobDefinition | None) -> OnFailure | None:
+    return of_tags(job.run_tags, f"job {job.name}") if job is not None and ON_FAILURE_TAG in job.run_tags else None
+
+
 def recoveries(instance: DagsterInstance, run: DagsterRun) -> int:
     """How often the chain of a run, up to it, was continued by itself."""
     runs = (instance.get_run_by_id(run_id) for run_id in chain_of(instance, run).runs)
@@ -68,11 +94,6 @@ def why_not(instance: DagsterInstance, run: DagsterRun, policy: OnFailure) -> st
     if policy.action == RESUME and (done := recoveries(instance, run)) >= policy.times:
         return f"its chain was continued {done} times already"
     return None
-
-
-def continued_by(instance: DagsterInstance, run: DagsterRun) -> DagsterRun | None:
-    """The run that continues a run, whoever began it."""
-    return next((one for one in children_of(instance, run) if run.run_id in chain_of(instance, one).runs), None)
 
 
 def continuing(

@@ -19,6 +19,7 @@ from pipeline_assets.policy.watch import end as end_with_descendants
 from pipeline_assets.policy.watching import STOP_SECONDS
 from pipeline_assets.processes import is_gone, pid_here
 from pipeline_assets.recovery import endings, executing
+from pipeline_assets.recovery.claims import continued_by
 from pipeline_assets.recovery.progress import Progress
 from pipeline_assets.recovery.resume import Continued
 
@@ -27,7 +28,9 @@ LOOK_SECONDS = 0.1
 GRACE_SECONDS = STOP_SECONDS + 5.0
 """How long a process that was asked to stop may take; a stage's own watching process ends it sooner."""
 LEFT_SECONDS = TELL_SECONDS + 5.0
-"""How long after a process was killed another one may take to tell the event log why."""
+"""How long after a process was killed another one may take to tell the event log why, and to go on."""
+FLUSH_SECONDS = 1.0
+"""How long what a process has printed is waited for, where what it began lives on."""
 _STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 MODULE = "pipeline_assets.recovery.executing"
 
@@ -98,12 +101,12 @@ def supervise(
         _ask_to_stop(instance, run, child.process.pid)
         raise
     code = child.process.returncode
-    while not child.silent(LEFT_SECONDS) and not _now(instance, run).is_finished:
-        time.sleep(LOOK_SECONDS)  # who ended it may be telling why
+    by_itself = code >= 0 and _now(instance, run).is_finished
+    while not child.silent(FLUSH_SECONDS if by_itself else LEFT_SECONDS):
+        if continued_by(instance, run) is not None:
+            break  # who ended it has told why, and goes on
     _mark_ended(instance, run, endings.why(code, kills), stopped=passed_on is not None)
-    progress.poll()
-    heard(progress)
-    return _now(instance, run)
+    return _over(instance, run, progress, heard)
 
 
 def follow(instance: DagsterInstance, run: DagsterRun, stop: Stop, heard: Heard = lambda _: None) -> DagsterRun:
@@ -125,9 +128,13 @@ def follow(instance: DagsterInstance, run: DagsterRun, stop: Stop, heard: Heard 
         if is_gone(instance, now):
             _mark_ended(instance, run, "its process is gone", stopped=asked)
         time.sleep(LOOK_SECONDS)
-    progress.poll()
+    return _over(instance, run, progress, heard)
+
+
+def _over(instance: DagsterInstance, run: DagsterRun, progress: Progress, heard: Heard) -> DagsterRun:
+    progress.over()
     heard(progress)
-    return now
+    return _now(instance, run)
 
 
 def executed(

@@ -20,8 +20,8 @@ from pipeline_assets.errors import ConfigurationError
 from pipeline_assets.processes import PLACE_TAG
 from pipeline_assets.recovery import automation
 from pipeline_assets.recovery.launch import Part, created_run
-from pipeline_assets.recovery.on_failure import OnFailure, on_failure_of
-from pipeline_assets.recovery.recovering import ANSWERS_TAG, NotRecovered, continuing, undo
+from pipeline_assets.recovery.on_failure import OnFailure
+from pipeline_assets.recovery.recovering import ANSWERS_TAG, NotRecovered, continuing, on_failure_of, undo
 from pipeline_assets.recovery.resume import AlreadyContinued
 from pipeline_assets.recovery.rollback_store import AtWork, Store
 from pipeline_assets.recovery.self_recovery import Supervisor
