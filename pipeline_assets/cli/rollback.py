@@ -10,7 +10,7 @@ from typing import Any
 import click
 from dagster import DagsterInstance, JobDefinition
 
-from pipeline_assets.cli.location import ANY_ASSETS, CodeLocation, instance
+from pipeline_assets.cli.location import CodeLocation, instance
 from pipeline_assets.cli.refusals import DONE, FAILED, printing_to_stderr, refusing
 from pipeline_assets.delta.names import WHOLE
 from pipeline_assets.delta.restorable import ChangedUnderHold
@@ -21,6 +21,7 @@ from pipeline_assets.recovery.refresh import Refreshed, refresh
 from pipeline_assets.recovery.rollback import RolledBack, continue_, open_rollback, roll_back
 from pipeline_assets.recovery.rollback_plan import TO, UNDO, Asked, Plan, plan_of
 from pipeline_assets.recovery.rollback_targets import LIVE, NEVER, Entry
+from pipeline_assets.recovery.tables import ANY_ASSETS
 
 
 class NotConfirmed(PermanentError):

@@ -15,15 +15,13 @@ from pipeline_assets.recovery.failure_report import failed_steps
 from pipeline_assets.recovery.on_failure import ON_FAILURE_TAG, RESUME, ROLLBACK, OnFailure, of_tags
 from pipeline_assets.recovery.refresh import REFRESHES_TAG, Refreshed, refresh
 from pipeline_assets.recovery.resume import Continued, created
-from pipeline_assets.recovery.rollback import RolledBack, roll_back
-from pipeline_assets.recovery.rollback_plan import ANY_ASSETS, UNDO, AnsweredAlready, Asked, NothingToUndo
-from pipeline_assets.recovery.tables import assets_by_step, assets_planned
+from pipeline_assets.recovery.rollback import AnsweredAlready, RolledBack, roll_back
+from pipeline_assets.recovery.rollback_plan import UNDO, Asked, NothingToUndo
+from pipeline_assets.recovery.tables import ANY_ASSETS, EPHEMERAL, assets_by_step, assets_planned
 
 ANSWERS_TAG = "pipeline_assets/answers"
 """Of a run that a failure has set off: the id of the failed run."""
 RECOVERY_JOB = "recovery_job"
-EPHEMERAL = "__ephemeral_asset_job__"
-"""The job of `dg.materialize`."""
 QUIET: Mapping[str, Any] = {"console": {"config": {"log_level": "WARNING"}}}
 """The `loggers` of a run whose progress is shown otherwise."""
 

@@ -7,9 +7,10 @@ held before the first is restored; where one is not as the plan says, all are li
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from dagster import DagsterInstance, JobDefinition
+from dagster import DagsterInstance, DagsterRun, JobDefinition
 
 from pipeline_assets import faults
+from pipeline_assets.chains import runs_of
 from pipeline_assets.delta import restore as commits
 from pipeline_assets.delta.commit import Deadline
 from pipeline_assets.delta.restorable import NotRestorable, refuse_vacuum
@@ -20,13 +21,11 @@ from pipeline_assets.io.outputs import Output
 from pipeline_assets.io.partitions import partitions_among
 from pipeline_assets.recovery.rollback_events import tell
 from pipeline_assets.recovery.rollback_plan import (
-    AnsweredAlready,
     Asked,
     NotRolledBack,
     OfTable,
     Plan,
     in_table,
-    left_over,
     plan_of,
 )
 from pipeline_assets.recovery.rollback_store import (
@@ -45,6 +44,10 @@ from pipeline_assets.recovery.tables import NoSuchStage, Outputs, outputs_of, ro
 
 TIMES = 4
 """How often it is planned, where others are at work on what it would change."""
+
+
+class AnsweredAlready(NotRolledBack):
+    """A failure that was rolled back by itself before, and is not a second time."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +128,7 @@ def _plan_and_execute(
                 f"Run {asked.run} was not rolled back: its tables have changed since the plan was made. Nothing was changed; "
                 "look at the plan that there is now."
             )
-        for run in left_over(instance, plan):
+        for run in _left_over(instance, plan):
             instance.report_run_failed(
                 run, "Its process is gone (killed, or its host restarted); marked failed by rollback."
             )
@@ -136,6 +139,14 @@ def _plan_and_execute(
         f"Run {asked.run} was not rolled back: others changed its tables each of the {TIMES} times that it was planned. "
         "Nothing was changed; try it again when they are done."
     )
+
+
+def _left_over(instance: DagsterInstance, plan: Plan) -> list[DagsterRun]:
+    """Runs of the plan's chains whose process is gone, and which are to be marked failed."""
+    runs = [
+        run for chain in plan.fences if (first := instance.get_run_by_id(chain)) for run in runs_of(instance, first)
+    ]
+    return [run for run in runs if not run.is_finished]
 
 
 @dataclass

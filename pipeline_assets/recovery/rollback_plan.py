@@ -29,11 +29,9 @@ from pipeline_assets.recovery.rollback_targets import (
     Wanted,
     refuse_unrestorable,
 )
-from pipeline_assets.recovery.tables import NoSuchStage, Outputs, outputs_of, planned_by
+from pipeline_assets.recovery.tables import ANY_ASSETS, NoSuchStage, Outputs, outputs_of, planned_by
 
 UNDO, TO = "undo", "to"
-ANY_ASSETS = "__ASSET_JOB"
-"""Dagster's job of all assets of a code location, whichever pipelines they belong to."""
 
 
 class NotRolledBack(PermanentError):
@@ -42,10 +40,6 @@ class NotRolledBack(PermanentError):
 
 class NothingToUndo(NotRolledBack):
     """There is nothing that a rollback would change."""
-
-
-class AnsweredAlready(NotRolledBack):
-    """A failure that was rolled back by itself before, and is not a second time."""
 
 
 @dataclass(frozen=True)
@@ -151,14 +145,6 @@ def plan_of(instance: DagsterInstance, job: JobDefinition, asked: Asked) -> Plan
         chains.append(runs[0].run_id)
     fences = {chain: _fence(instance, chain, tables, asked) for chain in chains}
     return Plan(asked, fences, tables)
-
-
-def left_over(instance: DagsterInstance, plan: Plan) -> list[DagsterRun]:
-    """Runs of the plan's chains whose process is gone, and which are to be marked failed."""
-    runs = [
-        run for chain in plan.fences if (first := instance.get_run_by_id(chain)) for run in runs_of(instance, first)
-    ]
-    return [run for run in runs if not run.is_finished]
 
 
 def _undoing(
