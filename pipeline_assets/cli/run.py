@@ -3,20 +3,16 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import click
-import dagster as dg
 from dagster import AssetKey, DagsterInstance, DagsterRun
 from dagster._core.definitions.reconstruct import ReconstructableJob
-from dagster._core.errors import DagsterInvariantViolationError
-from dagster_shared.check import CheckError
 
+from pipeline_assets.cli.configuration import run_configuration
 from pipeline_assets.cli.location import CodeLocation, instance
 from pipeline_assets.cli.progress import Shown, seconds, shown
 from pipeline_assets.cli.refusals import DONE, FAILED, printing_to_stderr, refusing
-from pipeline_assets.errors import ConfigurationError
 from pipeline_assets.recovery.failure_report import FailureReport, report_of
 from pipeline_assets.recovery.launch import Part, created_run, narrowed, parts_of, pipeline_of
 from pipeline_assets.recovery.progress import Progress, StageProgress
@@ -33,7 +29,7 @@ from pipeline_assets.recovery.supervising import Stop
 @click.option("--select", metavar="S", help="Only these stages, in Dagster's asset selection syntax.")
 @click.option("--force", is_flag=True, help="Run unchanged stages, too.")
 @click.option("--keep-going", is_flag=True, help="Of several runs begin the later ones also where one has failed.")
-@click.option("--config", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Run configuration, YAML.")
+@click.option("--config", type=click.Path(exists=True, dir_okay=False), help="Run configuration, YAML.")
 @click.option("-m", "--module", help="The code location; by default that of pyproject.toml.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 @refusing
@@ -45,7 +41,7 @@ def run_command(
     select: str | None,
     force: bool,
     keep_going: bool,
-    config: Path | None,
+    config: str | None,
     module: str | None,
     as_json: bool,
 ) -> int:
@@ -57,7 +53,7 @@ def run_command(
     if bool(start) != bool(end) or (partition and start):
         raise click.UsageError("Say --partition K, or --from K and --to K, or neither.")
     with instance() as opened:
-        configured = _configuration(config)
+        configured = run_configuration(config) or {}
         with printing_to_stderr(as_json), shown(as_json=as_json) as screen:
             location = CodeLocation(module)
             found = pipeline_of(location.repository, pipeline)
@@ -163,15 +159,3 @@ def _one(asked: _Asked, part: Part, screen: Shown, stop: Stop) -> _Done:
     return _Done(
         part, supervisor.runs, ended, list(last[0].stages.values()) if last else [], report, supervisor.recovered
     )
-
-
-def _configuration(path: Path | None) -> dict[str, Any]:
-    """What a file says. Raises ConfigurationError."""
-    if path is None:
-        return {}
-    try:
-        return dict(dg.config_from_files([str(path)]))
-    except (DagsterInvariantViolationError, CheckError) as error:
-        raise ConfigurationError(
-            f"{path} is no run configuration: {str(error).splitlines()[0]} Nothing was started; mend it."
-        ) from error

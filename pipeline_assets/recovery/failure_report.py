@@ -11,28 +11,15 @@ from dagster._core.storage.tags import (
     ASSET_PARTITION_RANGE_START_TAG,
     PARTITION_NAME_TAG,
 )
-from dagster_shared.error import SerializableErrorInfo
-from typing_extensions import override
 
 from pipeline_assets.errors import PipelineAssetsError
-from pipeline_assets.policy.guard import StageFailed
-from pipeline_assets.recovery.resume import planned
+from pipeline_assets.recovery.causes import Cause, first_error
+from pipeline_assets.recovery.executable import executable_for
+from pipeline_assets.recovery.plan import plan_of
 
 _BEGINS = {DagsterEventType.STEP_START, DagsterEventType.STEP_RESTARTED}
 _ENDS = {DagsterEventType.STEP_SUCCESS, DagsterEventType.STEP_SKIPPED}
 _RUN_ENDS = {DagsterEventType.PIPELINE_FAILURE, DagsterEventType.PIPELINE_CANCELED}
-
-
-@dataclass(frozen=True)
-class Cause:
-    """The class of an error, and the first line of what it says."""
-
-    error: str
-    message: str
-
-    @override
-    def __str__(self) -> str:
-        return f"{self.error}: {self.message}" if self.error and self.message else self.error or self.message
 
 
 @dataclass(frozen=True)
@@ -107,7 +94,7 @@ def report_of(
     on_disk: dict[str, int] | None = None
     unknown = ""
     try:
-        steps = planned(instance, run, job).steps
+        steps = plan_of(instance, run, executable_for(instance, run, job).get_definition()).steps
         names = {step.key: step.name for step in steps}
         on_disk = {name: version for step in steps for name, version in step.versions.items()}
     except PipelineAssetsError as error:
@@ -120,11 +107,11 @@ def report_of(
         cause=cause or _why_ended(instance, run),
         on_disk=on_disk,
         unknown=unknown,
-        command=resume_command(run.run_id, module),
+        command=resume_command_of(run.run_id, module),
     )
 
 
-def resume_command(run_id: str, module: str | None = None) -> str:
+def resume_command_of(run_id: str, module: str | None = None) -> str:
     """The command that continues a run."""
     return f"pipeline-assets resume {run_id}{f' -m {module}' if module else ''}"
 
@@ -151,25 +138,6 @@ def failed_steps(instance: DagsterInstance, run: DagsterRun) -> dict[str, Cause 
         else:
             failed.pop(key, None)
     return failed or dict(at_work)
-
-
-def first_error(error: SerializableErrorInfo | None) -> Cause | None:
-    """What the user's code, or ours, raised, below what Dagster wrapped around it."""
-    if error is None:
-        return None
-    while error.cause is not None and _wraps(error.cls_name or ""):
-        error = error.cause
-    name = error.cls_name or ""
-    # As a traceback ends: `module.Class: what it says`, or the class alone.
-    where, colon, said = error.message.strip().partition(":")
-    named = where.rpartition(".")[2] == name
-    message = said if named else f"{where}{colon}{said}"
-    return Cause(name, message.strip().partition("\n")[0])
-
-
-def _wraps(name: str) -> bool:
-    dagsters = name.startswith(("DagsterExecution", "DagsterUserCode", "DagsterTypeCheck"))
-    return dagsters or name in {"Failure", "RetryRequested", StageFailed.__name__}
 
 
 def _why_ended(instance: DagsterInstance, run: DagsterRun) -> Cause:

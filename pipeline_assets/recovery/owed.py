@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from dagster import AssetKey, AssetRecordsFilter, DagsterInstance, JobDefinition
 from dagster._core.definitions.partitions.context import partition_loading_context
@@ -36,7 +37,7 @@ class Owed:
 
 def owed(instance: DagsterInstance, job: JobDefinition) -> list[Owed]:
     """What is owed in the tables of a job's assets, in the order in which it is to be made."""
-    looking = _Looking(instance, job)
+    looking = Looking(instance, job)
     found: list[Owed] = []
     for key in job.asset_layer.asset_graph.toposorted_asset_keys:
         output = looking.outputs.get(key.to_user_string())
@@ -65,7 +66,7 @@ def owed_after(instance: DagsterInstance, job: JobDefinition, stages: Iterable[s
 
 
 @dataclass
-class _Looking:
+class Looking:
     """Tables that are open, and what was found of checkpoints."""
 
     instance: DagsterInstance
@@ -73,8 +74,10 @@ class _Looking:
     tables: dict[str, Table | None] = field(default_factory=dict)
     stale: dict[Name, bool] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        self.outputs = outputs_of(self.instance, self.job)
+    @cached_property
+    def outputs(self) -> dict[str, Output]:
+        """What the job's assets write through IO managers of ours."""
+        return outputs_of(self.instance, self.job)
 
     def table(self, name: str) -> Table | None:
         """The table of an output, as it is at first sight."""
@@ -88,7 +91,7 @@ class _Looking:
         if not parts:
             inputs = self._inputs_there(output, partition)
             return Owed(output.name, partition, BEHIND, inputs) if inputs else None
-        stale = [name for part in parts for name in part.pins if self._read_undone(output, partition, part, name)]
+        stale = [name for part in parts for name in part.pins if self.read_undone(output, partition, part, name)]
         if stale:
             return Owed(output.name, partition, STALE, tuple(dict.fromkeys(stale)))
         if output.mode is not Mode.OVERWRITE:
@@ -96,7 +99,7 @@ class _Looking:
         behind = [name for name in parts[0].pins if self._moved_on(output, partition, parts[0], name)]
         return Owed(output.name, partition, BEHIND, tuple(behind)) if behind else None
 
-    def _read_undone(self, output: Output, partition: str, part: Part, name: str) -> bool:
+    def read_undone(self, output: Output, partition: str, part: Part, name: str) -> bool:
         """Whether something that a checkpoint read of an input was undone, or made from what was."""
         table = self._input(part, name)
         if table is None:
@@ -114,7 +117,7 @@ class _Looking:
         name = part.name(output.name, partition)
         if name not in self.stale:
             self.stale[name] = False
-            self.stale[name] = any(self._read_undone(output, partition, part, one) for one in part.pins)
+            self.stale[name] = any(self.read_undone(output, partition, part, one) for one in part.pins)
         return self.stale[name]
 
     def _moved_on(self, output: Output, partition: str, part: Part, name: str) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 from dagster import DagsterEventType, DagsterInstance, DagsterRun, EventLogEntry
 
 from pipeline_assets import checkpoints
-from pipeline_assets.recovery.failure_report import first_error
+from pipeline_assets.recovery.causes import first_error
 from pipeline_assets.recovery.tables import assets_by_step
 
 WAITING, RUNNING, RETRYING, DONE, FAILED = "waiting", "running", "retrying", "done", "failed"

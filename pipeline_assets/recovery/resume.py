@@ -1,18 +1,17 @@
 """Resume: continue a run chain at the steps that are left."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
 from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, JobDefinition
-from dagster._core.definitions.executor_definition import in_process_executor
-from dagster._core.definitions.job_base import IJob, InMemoryJob
+from dagster._core.definitions.job_base import IJob
 from dagster._core.definitions.reconstruct import ReconstructableJob
-from dagster._core.errors import DagsterInvalidSubsetError
 from dagster._core.execution.api import create_execution_plan, execute_run
 
-from pipeline_assets.chains import CONTINUES_TAG, chain_of, parent_tags
+from pipeline_assets.chains import BEGINS_TAG, CONTINUES_TAG, chain_of, parent_tags
+from pipeline_assets.io.unchanged import FORCE_TAG
 from pipeline_assets.processes import PLACE_TAG, is_gone, place_of, place_tag
 from pipeline_assets.recovery.claims import (
     AlreadyContinued,
@@ -22,12 +21,15 @@ from pipeline_assets.recovery.claims import (
     mark_gone,
     refuse_answered,
 )
-from pipeline_assets.recovery.plan import NotResumable, Plan, plan_of, record, refuse_other_assets, selected
+from pipeline_assets.recovery.executable import executable_for, selected
+from pipeline_assets.recovery.plan import LEFT, NotResumable, Plan, record
+from pipeline_assets.recovery.planning import StalePlan, full_plan, refuse_stale
 
 __all__ = [
     "AlreadyContinued",
     "NotResumable",
     "Resumed",
+    "StalePlan",
     "continuation_of",
     "created",
     "last_run",
@@ -121,15 +123,21 @@ def resume(
     job: JobDefinition | ReconstructableJob,
     loggers: Mapping[str, Any] | None = None,
     *,
+    agreed: Plan | str | None = None,
+    recompute: Collection[str] = (),
+    config: Mapping[str, Any] | None = None,
     gone: bool = False,
 ) -> Resumed:
     """Continue the chain of a run: adopt what it committed, run what is left, as the job's executor says.
 
     job: the job of the run; a reconstructable one where its executor uses other processes. loggers: the `loggers` of
-    the run's configuration, where the continued run did not say and the job has such. gone: as in `resumable`. Raises
-    NotResumable, which is AlreadyContinued where somebody else was faster.
+    the run's configuration, where the continued run did not say and the job has such. agreed: the plan (or its id) that is
+    to be executed, and no other. recompute: stages, or `changed`, that are made again with what follows from them, by a run
+    that begins a chain of its own. config: the run configuration, where it is to be another. gone: as in `resumable`.
+
+    Raises NotResumable, which is AlreadyContinued where somebody else was faster, and StalePlan where the plan is another.
     """
-    continued = created(instance, run_id, job, loggers, gone=gone)
+    continued = created(instance, run_id, job, loggers, agreed=agreed, recompute=recompute, config=config, gone=gone)
     if continued.run is None:
         return Resumed(continued.plan, None, True)
     result = execute_run(continued.job, continued.run, instance)
@@ -153,6 +161,9 @@ def created(
     tags: Mapping[str, str] | None = None,
     *,
     elsewhere: bool = False,
+    agreed: Plan | str | None = None,
+    recompute: Collection[str] = (),
+    config: Mapping[str, Any] | None = None,
     gone: bool = False,
 ) -> Continued:
     """What `resume` executes, with these tags too; elsewhere: not by this process. Raises NotResumable.
@@ -160,20 +171,49 @@ def created(
     Nothing is changed before the run is claimed.
     """
     run = resumable(instance, run_id, gone=gone, dry=True)
-    refuse_answered(instance, run)
-    executable = _executable(instance, run, job)
+    executable, plan = _planned(instance, run, job, recompute, config)
+    refuse_stale(plan, agreed)
     definition = executable.get_definition()
-    plan = plan_of(instance, run, definition)
-    _refuse_finished(plan)
     quieted = {name: one for name, one in (loggers or {}).items() if name in definition.loggers}
-    config = {**({"loggers": quieted} if quieted else {}), **run.run_config}
+    own = {**({"loggers": quieted} if quieted else {}), **plan.config}
 
     def create(new_id: str) -> DagsterRun:
-        return _create(instance, run, executable, plan, config, new_id, tags or {}, elsewhere=elsewhere)
+        return _create(instance, run, executable, plan, own, new_id, tags or {}, elsewhere=elsewhere)
 
     made = claimed(instance, run, create) if plan.to_run else None
     _settle(instance, plan)
     return Continued(plan, executable, made)
+
+
+def planned(
+    instance: DagsterInstance,
+    run: DagsterRun,
+    job: JobDefinition | ReconstructableJob,
+    *,
+    recompute: Collection[str] = (),
+    config: Mapping[str, Any] | None = None,
+) -> Plan:
+    """What a resume would do, with the same choices; nothing is changed. Raises NotResumable."""
+    return _planned(instance, run, job, recompute, config)[1]
+
+
+def _planned(
+    instance: DagsterInstance,
+    run: DagsterRun,
+    job: JobDefinition | ReconstructableJob,
+    recompute: Collection[str],
+    config: Mapping[str, Any] | None,
+) -> tuple[IJob, Plan]:
+    """The job with the run's selection, and the plan."""
+    refuse_answered(instance, run)
+    executable = executable_for(instance, run, job)
+    plan = full_plan(instance, run, executable.get_definition(), recompute=recompute, config=config)
+    if run.status is DagsterRunStatus.SUCCESS and not any(step.state == LEFT for step in plan.steps):
+        raise NotResumable(
+            f"Run {run.run_id} has succeeded, so nothing of its run chain is left. Nothing was changed; a new run makes its "
+            "stages again."
+        )
+    return executable, plan
 
 
 def _settle(instance: DagsterInstance, plan: Plan) -> None:
@@ -183,21 +223,6 @@ def _settle(instance: DagsterInstance, plan: Plan) -> None:
         if run is not None and run.status in _NOT_ENDED:
             mark_gone(instance, run)
     record(instance, plan)
-
-
-def planned(instance: DagsterInstance, run: DagsterRun, job: JobDefinition | ReconstructableJob) -> Plan:
-    """What a resume would do; nothing is changed. Raises NotResumable."""
-    refuse_answered(instance, run)
-    plan = plan_of(instance, run, _executable(instance, run, job).get_definition())
-    _refuse_finished(plan)
-    return plan
-
-
-def _refuse_finished(plan: Plan) -> None:
-    if plan.run.status is DagsterRunStatus.SUCCESS and not plan.to_run:
-        raise NotResumable(
-            f"Run {plan.run.run_id} has succeeded, so nothing of its run chain is left. Nothing was changed."
-        )
 
 
 def _create(
@@ -229,7 +254,7 @@ def _create(
         run_id=run_id,
         execution_plan=execution,
         run_config=config,
-        tags={**inherited, **parent_tags(run), **place, CONTINUES_TAG: run.run_id, **tags},
+        tags={**inherited, **parent_tags(run), **place, **_chain_tags(plan), **tags},
         op_selection=run.op_selection,
         asset_selection=selected(instance, run, definition.name),
         resolved_op_selection=run.resolved_op_selection,
@@ -241,18 +266,10 @@ def _create(
     )
 
 
-def _executable(instance: DagsterInstance, run: DagsterRun, job: JobDefinition | ReconstructableJob) -> IJob:
-    """The job with the run's selection; in this process where other processes could not load it. Raises NotResumable."""
-    whole: IJob = (
-        job if isinstance(job, ReconstructableJob) else InMemoryJob(job.with_executor_def(in_process_executor))
-    )
-    assets = selected(instance, run, whole.get_definition().name)
-    try:
-        if assets:
-            return whole.get_subset(asset_selection=assets)
-        return whole.get_subset(op_selection=run.op_selection) if run.op_selection else whole
-    except DagsterInvalidSubsetError as error:
-        raise refuse_other_assets(error, run) from error
+def _chain_tags(plan: Plan) -> dict[str, str]:
+    """Whether the run continues the chain or begins one, and then makes what is unchanged as well."""
+    parent = plan.run.run_id
+    return {BEGINS_TAG: parent, FORCE_TAG: "by resume --recompute"} if plan.begins else {CONTINUES_TAG: parent}
 
 
 def _newest_of_chain(instance: DagsterInstance, run: DagsterRun) -> DagsterRun:
