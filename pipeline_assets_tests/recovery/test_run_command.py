@@ -1,5 +1,6 @@
 """`pipeline-assets run`: what it shows, and how each kind of failure ends; its runs are in real processes of their own."""
 
+import io
 import json
 import os
 import re
@@ -15,7 +16,9 @@ import dagster as dg
 import pytest
 
 from pipeline_assets.cli import cli
+from pipeline_assets.cli.progress import Lines
 from pipeline_assets.delta.location import Location
+from pipeline_assets.recovery.progress import Progress
 from pipeline_assets_tests.recovery import evidence, recovering_location
 from pipeline_assets_tests.recovery.recovering_location import file
 from pipeline_assets_tests.recovery.rolling import values
@@ -113,17 +116,27 @@ def test_a_process_that_ends_without_a_word_is_spoken_for(
     assert (said["stages"], said["why"]) == (["shop/b"], "Its process ended with exit status 7, and no word of why.")
 
 
-def test_what_is_unchanged_is_skipped_unless_it_is_forced(
+def test_what_is_unchanged_runs_where_it_is_forced(
     command: Command, instance: dg.DagsterInstance, tables: Location
 ) -> None:
-    choice = ("--select", 'key:"shop/a"')
     job = recovering_location.definitions().resolve_job_def("shop_job")
-    assert job.execute_in_process(instance=instance, asset_selection=[dg.AssetKey(["shop", "a"])]).success
-    again = command("run", "shop", *choice)
-    assert re.search(r"shop/a done after [\d.]+ s: skipped, unchanged since version 0\n", again.out)
-    forced = command("run", "shop", *choice, "--force", "--json")
+    only = [dg.AssetKey(["shop", "a"])]
+    assert job.execute_in_process(instance=instance, asset_selection=only).success
+    skipped = job.execute_in_process(instance=instance, asset_selection=only)
+    lines = io.StringIO()
+    Lines(lines).heard(followed(instance, skipped.run_id))
+    said = r"shop/a begins\nshop/a done after [\d.]+ s: skipped, unchanged since version 0\n"
+    assert re.fullmatch(said, lines.getvalue())
+    forced = command("run", "shop", "--select", 'key:"shop/a"', "--force", "--json")
     assert (forced.status, forced.document["runs"][0]["stages"][0]["version"]) == (0, 1)
     assert instance.get_runs()[0].tags["pipeline_assets/force"] == "true"
+
+
+def followed(instance: dg.DagsterInstance, run_id: str) -> Progress:
+    """How far a run is."""
+    progress = Progress(instance, instance.get_run_by_id(run_id))
+    progress.poll()
+    return progress
 
 
 def test_a_run_that_is_to_stop_is_cancelled_and_commits_nothing(
@@ -169,22 +182,21 @@ def test_a_range_is_one_run_where_all_say_so_else_a_run_a_partition_until_one_fa
     assert (rest.status, values(tables.child("days", "apart"), "day")) == (1, ["tue"])
 
 
-def test_a_chain_that_is_killed_is_resumed_by_itself_as_often_as_its_pipeline_says(
+def test_a_run_that_is_killed_is_continued_by_itself(
     command: Command, instance: dg.DagsterInstance, tables: Location
 ) -> None:
     tell("b.kill")
-    tell("c.raise", "always")
     done = command("run", "resumed", "--json")
     said = done.document["runs"][0]
-    assert done.status == 1
-    assert len(said["runs"]) == 3
-    assert [len(evidence.steps_of(instance, run)) for run in said["runs"]] == [2, 2, 1]
-    runs = [instance.get_run_by_id(run) for run in said["runs"]]
-    assert [run.tags.get("pipeline_assets/answers") for run in runs] == [None, *said["runs"][:2]]
-    assert [run.status.value for run in runs] == ["FAILURE"] * 3
-    assert said["failure"]["on_disk"] == {"shop/a": 0, "shop/b": 0}
-    for name in "ab":
-        evidence.written_once(tables.child("shop", name))
+    assert (done.status, said["success"], said["failure"], len(said["runs"])) == (0, True, None, 2)
+    assert [evidence.steps_of(instance, run) for run in said["runs"]] == [
+        ["shop__a", "shop__b"],
+        ["shop__b", "shop__c"],
+    ]
+    killed, later = (instance.get_run_by_id(run) for run in said["runs"])
+    assert (killed.status.value, later.tags["pipeline_assets/answers"]) == ("FAILURE", killed.run_id)
+    assert said["recovery"] == [f"resume by run {later.run_id}"]
+    evidence.all_lawful(instance, [tables.child("shop", name) for name in "abc"])
 
 
 def test_what_a_failed_chain_committed_is_undone_by_itself(
@@ -222,7 +234,7 @@ def test_only_what_failed_and_what_follows_is_undone_by_itself(
         (["shop", "--select", "(("], "selects nothing: Invalid selection string"),
         (["shop", "--select", 'key:"days/apart"'], "selects no stage of shop_job, which has shop/a, shop/b, shop/c"),
         (["shop", "--config", "wrong.yaml"], "shop_job was not started: .*ops"),
-        (["shop", "--config", "broken.yaml"], "broken.yaml is no run configuration"),
+        (["shop", "--config", "broken.yaml"], "broken.yaml holds no run configuration"),
     ],
 )
 def test_what_cannot_be_run_is_refused_and_nothing_is_started(
