@@ -34,7 +34,11 @@
     │   ├── NoSuchPipeline          recovery/pipelines.py
     │   ├── NoSuchPartition         recovery/history.py
     │   ├── NotRolledBack           recovery/rollback_plan.py
-    │   │   └── NothingToUndo
+    │   │   ├── NothingToUndo
+    │   │   └── AnsweredAlready
+    │   ├── NotStarted              recovery/launch.py
+    │   │   └── NoSuchPipeline
+    │   ├── NotRecovered            recovery/recovering.py
     │   ├── AtWork                  recovery/rollback_store.py: a rollback holds the root's lock, or is not at its end
     │   ├── NotConfirmed            cli/rollback.py
     │   ├── BadData                 these may be raised by a stage, too; policy/failures.py gives every

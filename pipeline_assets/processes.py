@@ -103,6 +103,11 @@ def place_of(run: DagsterRun) -> Place | None:
     return Place(*said[:3]) if said else None
 
 
+def pid_here(run: DagsterRun) -> int | None:
+    """The process that has said that it executes a run, where that is one of this host's."""
+    return int(_said(run)[3]) if place_of(run) == here() else None
+
+
 def _said(run: DagsterRun) -> list[str]:
     of_run, *said = run.tags.get(PLACE_TAG, "").split(" ")
     return said if of_run == run.run_id and len(said) == 4 else []

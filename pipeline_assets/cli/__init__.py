@@ -7,6 +7,7 @@ from pipeline_assets.cli.doctor import doctor_command
 from pipeline_assets.cli.history import history_command
 from pipeline_assets.cli.resume import resume_command
 from pipeline_assets.cli.rollback import rollback_command
+from pipeline_assets.cli.run import run_command
 from pipeline_assets.cli.status import status_command
 
 
@@ -16,6 +17,7 @@ def cli() -> None:
     """Pipelines of Delta tables that survive failure."""
 
 
+cli.add_command(run_command)
 cli.add_command(resume_command)
 cli.add_command(adopt_command)
 cli.add_command(rollback_command)

@@ -1,20 +1,19 @@
 """`pipeline-assets resume`: continue a run chain at the failed stage."""
 
 import json
-from collections.abc import Mapping
 from itertools import islice
 from typing import Any
 
 import click
-import dagster as dg
 from dagster import DagsterInstance
-from dagster._check import CheckError
+from dagster._core.definitions.reconstruct import ReconstructableJob
 
 from pipeline_assets.cli.completion import runs
+from pipeline_assets.cli.configuration import run_configuration
 from pipeline_assets.cli.location import CodeLocation, instance
 from pipeline_assets.cli.refusals import DONE, FAILED, printing_to_stderr, refusing
-from pipeline_assets.cli.resume_text import command_of, document_of, done_lines, plan_lines
-from pipeline_assets.errors import ConfigurationError
+from pipeline_assets.cli.resume_text import document_of, done_lines, plan_lines
+from pipeline_assets.recovery.failure_report import FailureReport, report_of, resume_command_of
 from pipeline_assets.recovery.resume import Resumed, last_run, left_runs, planned, resumable, resume
 from pipeline_assets.settings import quiet
 
@@ -57,7 +56,7 @@ def resume_command(
     """
     if bool(run) == last:
         raise click.UsageError("Name a RUN, or say --last.")
-    chosen: dict[str, Any] = {"recompute": recompute, "config": _config(config)}
+    chosen: dict[str, Any] = {"recompute": recompute, "config": run_configuration(config)}
     with instance() as opened:
         found = resumable(opened, last_run(opened).run_id if last else str(run), gone=gone, dry=True)
         with printing_to_stderr(as_json):
@@ -69,24 +68,22 @@ def resume_command(
                     click.echo(f"Run {found.run_id} of {found.job_name} is continued.", err=True)
                 quieted = quiet({})["loggers"]
                 done = resume(opened, found.run_id, job, quieted, agreed=agreed, gone=gone, **chosen)
-        lines = plan_lines(done.plan) if dry_run else done_lines(done, module)
-        click.echo(json.dumps(document_of(done)) if as_json else "\n".join(lines))
+            report = None if done.success else _report(opened, done, job, module)
+        lines = plan_lines(done.plan) if dry_run else done_lines(done)
+        failure = {"failure": report.as_json()} if report is not None else {}
+        click.echo(json.dumps({**document_of(done), **failure}) if as_json else "\n".join(lines))
         if not as_json:
+            for line in report.lines() if report is not None else ():
+                click.echo(line, err=True)
             _name_others(opened, {found.run_id, str(done.run_id)}, module)
     return DONE if done.success else FAILED
 
 
-def _config(path: str | None) -> Mapping[str, Any] | None:
-    """A run configuration from a file of YAML or JSON. Raises ConfigurationError."""
-    if path is None:
-        return None
-    try:
-        return dg.config_from_files([path])
-    except (dg.DagsterInvariantViolationError, CheckError) as error:
-        raise ConfigurationError(
-            f"The file {path} holds no run configuration ({str(error).splitlines()[0]}). Nothing was changed; mend it, or "
-            "name another."
-        ) from error
+def _report(
+    opened: DagsterInstance, done: Resumed, job: ReconstructableJob, module: str | None
+) -> FailureReport | None:
+    run = opened.get_run_by_id(done.run_id) if done.run_id is not None else None
+    return report_of(opened, run, job, module) if run is not None else None
 
 
 def _name_others(opened: DagsterInstance, done: set[str], module: str | None) -> None:
@@ -95,6 +92,6 @@ def _name_others(opened: DagsterInstance, done: set[str], module: str | None) ->
     for run in others[:MOST]:
         partition = run.tags.get("dagster/partition")
         what = f"{run.job_name} [{partition}]" if partition else run.job_name
-        click.echo(f"Also left: a run of {what}; `{command_of(run.run_id, module)}`", err=True)
+        click.echo(f"Also left: a run of {what}; `{resume_command_of(run.run_id, module)}`", err=True)
     if len(others) > MOST:
         click.echo("… and more: `dagster run list`", err=True)

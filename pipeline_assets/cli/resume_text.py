@@ -10,15 +10,15 @@ from pipeline_assets.recovery.resume import Resumed
 _WORDS: Mapping[str, str] = {FINISHED: "finished", COMMITTED: "adopted", LEFT: "run", AGAIN: "again"}
 
 
-def done_lines(done: Resumed, module: str | None) -> list[str]:
-    """What was done, and what continues it where that failed."""
+def done_lines(done: Resumed) -> list[str]:
+    """What was done."""
     lines = [_short(one) for one in done.plan.steps]
     if done.run_id is None:
         lines.append("Nothing was left to run.")
     elif done.success:
         lines.append(f"Done, by run {done.run_id}.")
     else:
-        lines.append(f"Run {done.run_id} failed; `{command_of(done.run_id, module)}` continues it.")
+        lines.append(f"Run {done.run_id} failed.")
     return lines
 
 
@@ -71,11 +71,6 @@ def document_of(done: Resumed) -> dict[str, object]:
         "new_chain": plan.begins,
         "steps": steps,
     }
-
-
-def command_of(run_id: str, module: str | None) -> str:
-    """The command that continues a run."""
-    return f"pipeline-assets resume {run_id}{f' -m {module}' if module else ''}"
 
 
 def _short(one: StepState) -> str:

@@ -11,16 +11,18 @@ import click
 from dagster import DagsterInstance, JobDefinition
 
 from pipeline_assets.cli.completion import runs, stages
-from pipeline_assets.cli.location import ANY_ASSETS, CodeLocation, instance
+from pipeline_assets.cli.location import CodeLocation, instance
 from pipeline_assets.cli.refusals import DONE, FAILED, printing_to_stderr, refusing
 from pipeline_assets.delta.names import WHOLE
 from pipeline_assets.delta.restorable import ChangedUnderHold
 from pipeline_assets.errors import PermanentError, describe
+from pipeline_assets.recovery.failure_report import FailureReport, report_of
 from pipeline_assets.recovery.owed import BEHIND, KEPT, STALE, Owed, owed_after
 from pipeline_assets.recovery.refresh import Refreshed, refresh
 from pipeline_assets.recovery.rollback import RolledBack, continue_, open_rollback, roll_back
 from pipeline_assets.recovery.rollback_plan import TO, UNDO, Asked, Plan, plan_of
 from pipeline_assets.recovery.rollback_targets import LIVE, NEVER, Entry
+from pipeline_assets.recovery.tables import ANY_ASSETS
 
 
 class NotConfirmed(PermanentError):
@@ -154,9 +156,12 @@ def _owing(said: Saying, done: RolledBack) -> int:
             made = refresh(said.opened, job, done.id, stages)
         else:
             made = Refreshed([], True, owed_after(said.opened, job.get_definition(), stages))
+    report = None if made.success else _report(said, made)
     if said.as_json:
         left = [one.__dict__ for one in made.left]
         document = {"rollback": str(done.id), "plan": _document(done.plan), "runs": list(made.runs), "owed": left}
+        if report is not None:
+            document["failure"] = report.as_json()
         click.echo(json.dumps(document))
     else:
         for run in made.runs:
@@ -164,7 +169,18 @@ def _owing(said: Saying, done: RolledBack) -> int:
         if made.left:
             click.echo("To be made again:")
             click.echo("\n".join(_owed(one, said.module) for one in made.left))
+        for line in report.lines() if report is not None else ():
+            click.echo(line, err=True)
     return DONE if made.success else FAILED
+
+
+def _report(said: Saying, made: Refreshed) -> FailureReport | None:
+    """Of the run that failed while what is owed was made."""
+    run = said.opened.get_run_by_id(made.runs[-1]) if made.runs else None
+    if run is None:
+        return None
+    with said.working() as location:
+        return report_of(said.opened, run, location.job(run.job_name), said.module)
 
 
 def _lines(plan: Plan) -> list[str]:

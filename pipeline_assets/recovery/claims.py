@@ -64,6 +64,11 @@ def children_of(instance: DagsterInstance, run: DagsterRun) -> Iterator[DagsterR
     yield from instance.get_runs(dg.RunsFilter(tags={"dagster/parent_run_id": run.run_id}))
 
 
+def continued_by(instance: DagsterInstance, run: DagsterRun) -> DagsterRun | None:
+    """The run that continues a run, whoever began it."""
+    return next((one for one in children_of(instance, run) if run.run_id in chain_of(instance, one).runs), None)
+
+
 def refuse_answered(instance: DagsterInstance, run: DagsterRun) -> None:
     """Raise NotResumable where the failure is, or is about to be, answered by a run that is not of its chain."""
     made = instance.get_run_by_id(continuation_of(run.run_id))

@@ -7,10 +7,10 @@ import dagster as dg
 from dagster import AssetKey, DagsterEventType, DagsterInstance, DagsterRunStatus
 from dagster._core.definitions.data_version import CODE_VERSION_TAG
 from dagster._core.execution.plan.objects import StepFailureData
-from dagster_shared.error import SerializableErrorInfo
 
 from pipeline_assets.chains import Chain
 from pipeline_assets.checkpoints import ADOPTED, KEPT, RESTORED
+from pipeline_assets.recovery.causes import first_error
 
 NOT_REACHED, KILLED, CANCELLED = "not reached", "killed", "cancelled"
 _KINDS = {
@@ -84,20 +84,5 @@ def _why(failure: StepFailureData, *, cancelled: bool) -> str:
 
 def error_of(failure: StepFailureData) -> tuple[str, str]:
     """The class of the error that a step failed with in the first place, and the first line of what it says."""
-    error, said = failure.error, failure.user_failure_data
-    if error is None:
-        return "", "no reason was noted"
-    if error.cause is None and said is not None and said.description:
-        return error.cls_name or "", said.description.splitlines()[0]
-    while error.cause is not None:
-        error = error.cause
-    return error.cls_name or "", _first_line(error)
-
-
-def _first_line(error: SerializableErrorInfo) -> str:
-    """Without the class, which Python puts in front of what an exception says."""
-    line = next(iter(error.message.strip().splitlines()), "")
-    head, colon, rest = line.partition(": ")
-    if head.rpartition(".")[2] == error.cls_name:
-        return rest if colon else ""
-    return line
+    cause = first_error(failure.error)
+    return (cause.error, cause.message) if cause is not None else ("", "no reason was noted")
