@@ -68,7 +68,8 @@ def test_every_asset_is_described(name: str) -> None:
 
 
 def test_the_jobs_and_schedules_of_the_code_location() -> None:
-    assert defs.resolve_job_def("flights_job").name == "flights_job"
+    for name in ("flights_job", "rollback_job"):
+        assert defs.resolve_job_def(name).name == name
     assert [one.name for one in defs.schedules or ()] == ["flights_daily_schedule"]
 
 

@@ -17,10 +17,8 @@ from dagster._utils.hosted_user_process import recon_job_from_origin, recon_repo
 from dagster_shared.cli import PythonPointerOpts
 
 from pipeline_assets.errors import ConfigurationError
+from pipeline_assets.recovery.code_location import ANY_ASSETS, EPHEMERAL
 from pipeline_assets.settings import HOME, project_root
-
-EPHEMERAL, ANY_ASSETS = "__ephemeral_asset_job__", "__ASSET_JOB"
-"""The job of `dg.materialize`, which no code location has, and the one that can run any of a location's assets."""
 
 
 @contextmanager
