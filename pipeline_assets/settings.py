@@ -3,14 +3,17 @@
 import os
 import warnings
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from pipeline_assets.errors import ConfigurationError
 from pipeline_assets.io.storage_config import LocalConfig, S3Config
 from pipeline_assets.io_manager import DeltaCheckpointIOManager
 
 ROOT = "PIPELINE_ASSETS_ROOT"
 HOME = "DAGSTER_HOME"
+ROLLBACK_WINDOW = "PIPELINE_ASSETS_ROLLBACK_WINDOW"
 
 
 def project_root() -> Path:
@@ -31,6 +34,17 @@ def source_folder() -> Path:
     """Where data that was read from elsewhere is kept, parsed; on this machine also where the tables are not."""
     root = tables_root()
     return Path(root) / "source" if "://" not in root else project_root() / "data" / "source"
+
+
+def rollback_window() -> timedelta:
+    """How long a version can be rolled back to: days in PIPELINE_ASSETS_ROLLBACK_WINDOW, 7 unless said."""
+    asked = os.environ.get(ROLLBACK_WINDOW) or "7"
+    try:
+        return timedelta(days=float(asked))
+    except (ValueError, OverflowError) as error:
+        raise ConfigurationError(
+            f"{ROLLBACK_WINDOW}={asked!r} is no number of days. Nothing was changed; set it to one, as 7."
+        ) from error
 
 
 def io_manager() -> DeltaCheckpointIOManager:

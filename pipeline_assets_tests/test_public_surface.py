@@ -68,9 +68,9 @@ def test_every_asset_is_described(name: str) -> None:
 
 
 def test_the_jobs_and_schedules_of_the_code_location() -> None:
-    for name in ("flights_job", "rollback_job"):
+    for name in ("flights_job", "rollback_job", "maintenance_job"):
         assert defs.resolve_job_def(name).name == name
-    assert [one.name for one in defs.schedules or ()] == ["flights_daily_schedule"]
+    assert sorted(one.name for one in defs.schedules or ()) == ["flights_daily_schedule", "maintenance_schedule"]
 
 
 def test_loading_the_code_location_starts_no_threads() -> None:

@@ -124,6 +124,12 @@ class Table:
         """The version at which a chain appended or merged here, 0 when it did not or was undone."""
         return self.txns.get(names.member(output, partition, chain), 0)
 
+    def remembers(self, output: str) -> bool:
+        """Whether it holds the rows of many chains of the output, which were appended or merged."""
+        return any(
+            (names.parse(app_id) or ())[:2] == ("chain", output) and app_id.count("/") == 4 for app_id in self.txns
+        )
+
     def newest_explained(self, output: str) -> int | None:
         """The newest version that a checkpoint or a restore of the output made."""
         prefix = names.data(output, names.WHOLE).removesuffix(names.WHOLE)

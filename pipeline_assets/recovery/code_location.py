@@ -1,4 +1,4 @@
-"""The jobs of the code location that an op runs in."""
+"""Jobs whose op works on the code location that it is in: that location's other jobs, and how they are launched."""
 
 import dagster as dg
 from dagster import JobDefinition
@@ -9,6 +9,9 @@ from pipeline_assets.errors import ConfigurationError
 EPHEMERAL, ANY_ASSETS = "__ephemeral_asset_job__", "__ASSET_JOB"
 """The job of `dg.materialize`, which no code location has, and the one that can run any of a location's assets,
 whichever pipelines they belong to."""
+
+NEVER_AGAIN = {"dagster/max_retries": "0"}
+"""Tags of a run that a person launches and looks at: the daemon does not launch it again."""
 
 
 def job_beside(context: dg.OpExecutionContext, name: str) -> ReconstructableJob:

@@ -9,14 +9,11 @@ from pydantic import Field
 
 from pipeline_assets.errors import ConfigurationError, PipelineAssetsError
 from pipeline_assets.markdown import table
-from pipeline_assets.recovery.code_location import ANY_ASSETS, job_beside
+from pipeline_assets.recovery.code_location import ANY_ASSETS, NEVER_AGAIN, job_beside
 from pipeline_assets.recovery.refresh import Refreshed, owing
 from pipeline_assets.recovery.rollback import RolledBack, continue_, open_rollback, roll_back
 from pipeline_assets.recovery.rollback_plan import TO, UNDO, Asked, NotRolledBack, Plan, plan_of
 from pipeline_assets.recovery.rollback_words import is_owed, plan_table
-
-NEVER_AGAIN = {"dagster/max_retries": "0"}
-"""Of a run that a person launches and looks at: the daemon does not launch it again."""
 
 
 class RollbackConfig(dg.Config):
