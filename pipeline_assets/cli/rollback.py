@@ -37,7 +37,9 @@ class NotConfirmed(PermanentError):
 @click.option("--dry-run", is_flag=True, help="Only say what would be done.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--gone", is_flag=True, help="The run's process is gone, though that cannot be told from this host.")
-@click.option("--overwrite", is_flag=True, help="With --continue: what somebody else wrote under the hold may go.")
+@click.option(
+    "--overwrite", is_flag=True, help="With --continue: what others wrote may go, lost targets become nothing."
+)
 @click.option("-m", "--module", help="The code location; by default that of pyproject.toml.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 @refusing

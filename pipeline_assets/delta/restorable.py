@@ -45,6 +45,19 @@ class ChangedUnderHold(ForeignData):
         )
 
 
+class TargetGone(ChangedUnderHold):
+    """A file of a target went while a rollback was at work, and tables are back already; it stands half done, and waits."""
+
+    def __init__(self, *, table: str, why: str, rollback: int) -> None:
+        self.table, self.why = table, why
+        PermanentError.__init__(
+            self,
+            f"The Delta table {table} was not rolled back: {why} while rollback {rollback} was at work, and others are back "
+            "already. It is held still. Bring the file back (a backup), and `pipeline-assets rollback --continue` ends it; "
+            "`pipeline-assets rollback --continue --overwrite` leaves nothing in its place, for its stage to make again.",
+        )
+
+
 @dataclass(frozen=True)
 class Before:
     """Partitions as they were at a version: their files (path → partition values), and the table's columns then.

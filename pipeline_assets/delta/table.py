@@ -176,17 +176,10 @@ class Table:
                 yield commit.version, record
 
     def undone(self) -> frozenset[Name]:
-        """Names of the checkpoints that rollbacks of this table have taken back."""
-        restored = [
-            app_id for app_id, step in self.txns.items() if app_id.startswith(f"{names.PREFIX}/plan/") and step == 2
-        ]
-        if not restored:
-            return frozenset()
-        found: set[Name] = set()
-        for commit in self.log.back_from(self.version):
-            if commit.record is not None and commit.record.kind == "restore":
-                found.update(commit.record.undone)
-        return frozenset(found)
+        """Names of the checkpoints that rollbacks of this table have taken back; also where their commits are gone."""
+        prefix = f"{names.PREFIX}/undone/"
+        found = [names.parse(app_id) for app_id in self.txns if app_id.startswith(prefix)]
+        return frozenset(Name(said[1], said[2], int(said[3]), int(said[4])) for said in found if said is not None)
 
     def last_foreign(self) -> int:
         """The newest version at which somebody else changed data, -1 for none."""
