@@ -23,6 +23,7 @@ from pyarrow import fs
 from pipeline_assets.cli import cli
 from pipeline_assets.cli.location import CodeLocation
 from pipeline_assets.delta.location import Location
+from pipeline_assets.faults import VARIABLE
 from pipeline_assets.recovery.code_location import ANY_ASSETS
 from pipeline_assets.recovery.rollback_plan import UNDO, Asked, plan_of
 from pipeline_assets.settings import io_manager
@@ -152,10 +153,11 @@ class Cast:
             process.start()
             self.beside.append(process)
 
-    def rollback(self, *choice: str) -> tuple[ForkServerProcess, Event]:
-        """A rollback that has begun and waits for a sign."""
+    def rollback(self, *choice: str, crash: str | None = None) -> tuple[ForkServerProcess, Event]:
+        """A rollback that has begun and waits for a sign. crash: the fault point at which it dies."""
         ready, go = context().Event(), context().Event()
-        process = context().Process(target=_rollback, args=(choice, self.variables, ready, go))
+        variables = {**self.variables, **({VARIABLE: crash} if crash else {})}
+        process = context().Process(target=_rollback, args=(choice, variables, ready, go))
         process.start()
         assert ready.wait(READY_SECONDS), "a process did not start"
         return process, go

@@ -22,8 +22,6 @@ import traceback
 import warnings
 from collections import Counter
 from contextlib import ExitStack
-from multiprocessing.context import ForkServerProcess
-from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import dagster as dg
@@ -53,6 +51,10 @@ from pipeline_assets_tests.seaweed import S3, seaweed
 
 MORE_KILLS = 0.4
 """How often a rollback that is continued is killed as well."""
+AT_A_POINT = 0.5
+"""How often it dies right after a commit rather than at a moment, of which few fall between the quick ones."""
+COMMITS = 2 * len(STAGES) + 5
+"""Of a rollback: lock, plan, holds, all are held, restores, the end, the lock given back."""
 DONE, REFUSED = 0, 3
 SECONDS = 240.0
 
@@ -82,12 +84,10 @@ class Case:
         cast = Cast(self.variables, self.name)
         cast.begin()
         try:
-            undo = cast.rollback("--undo", self.prepared.undo, "--yes") if seconds is not None else None
-            killed = self._killed(*undo, seconds or 0) if undo is not None else None
-            while killed is not None:
+            again = seconds is not None
+            while again and self._killed(cast, seconds or 0):
                 self._readers()
                 again = self.rng.random() < MORE_KILLS
-                killed = self._killed(*cast.rollback(*self._what_a_person_does()), seconds or 0) if again else None
             taken = self._to_the_end(cast)
         finally:
             ended = cast.end()
@@ -97,17 +97,20 @@ class Case:
         self._look()
         return taken
 
-    def _killed(self, process: ForkServerProcess, go: Event, seconds: float) -> str | None:
-        """Let it go and kill it; the phase, None where it had ended."""
+    def _killed(self, cast: Cast, seconds: float) -> bool:
+        """Begin or continue it, and kill it at a random moment or after a random commit; whether that came in time."""
+        point = f"rollback:{self.rng.randint(1, COMMITS)}" if self.rng.random() < AT_A_POINT else None
+        process, go = cast.rollback(*self._what_a_person_does(), crash=point)
         go.set()
-        process.join(self.rng.uniform(0.2, 1.1) * seconds)  # before that it is planning
+        process.join(SECONDS if point else self.rng.uniform(0.2, 1.1) * seconds)  # before that it is planning
         if process.exitcode is None and process.pid is not None:
             os.kill(process.pid, signal.SIGKILL)
             process.join()
         if process.exitcode not in (-signal.SIGKILL, DONE, REFUSED):
             raise Wrong(f"it ended with {process.exitcode}:\n{self._log()}")
-        self.phases.append("after its end" if process.exitcode != -signal.SIGKILL else self._phase())
-        return self.phases[-1] if process.exitcode == -signal.SIGKILL else None
+        killed = process.exitcode == -signal.SIGKILL
+        self.phases.append(self._phase() if killed else "after its end")
+        return killed
 
     def _what_a_person_does(self) -> list[str]:
         undo = ["--undo", self.prepared.undo, "--yes"]
