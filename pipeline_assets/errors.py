@@ -9,6 +9,7 @@
     │   ├── UnsupportedTable
     │   ├── ForeignData
     │   │   └── ChangedUnderHold    delta/restorable.py
+    │   │       └── TargetGone
     │   ├── NotMaterialized
     │   ├── NotNew
     │   ├── Taken                   the table holds another asset's data

@@ -69,8 +69,9 @@ def test_every_asset_is_described(name: str) -> None:
 
 
 def test_the_jobs_and_schedules_of_the_code_location() -> None:
-    assert defs.resolve_job_def("flights_job").name == "flights_job"
-    assert [one.name for one in defs.schedules or ()] == ["flights_daily_schedule"]
+    for name in ("flights_job", "rollback_job", "maintenance_job"):
+        assert defs.resolve_job_def(name).name == name
+    assert sorted(one.name for one in defs.schedules or ()) == ["flights_daily_schedule", "maintenance_schedule"]
 
 
 def test_what_recovers_by_itself_in_the_code_location() -> None:

@@ -43,6 +43,11 @@ def plan(rollback: int) -> str:
     return _spell("plan", str(rollback))
 
 
+def undone(output: str, partition: str, chain_id: int, attempt: int) -> str:
+    """→ the id of the rollback that took a checkpoint back."""
+    return _spell("undone", output, partition, str(chain_id), str(attempt))
+
+
 def parse(app_id: str) -> tuple[str, ...] | None:
     """The kind and its parts as they were before spelling; None where the entry is not ours."""
     prefix, *parts = app_id.split("/")

@@ -11,8 +11,6 @@ from pipeline_assets.errors import ConfigurationError, PermanentError
 from pipeline_assets.io.outputs import Output, of_asset
 from pipeline_assets.recovery.plan import keys_of, settings_by_resource
 
-ANY_ASSETS, EPHEMERAL = "__ASSET_JOB", "__ephemeral_asset_job__"
-"""Dagster's job of all assets of a code location, whichever pipelines they belong to; and that of `dg.materialize`."""
 Outputs = Mapping[str, Output]
 """Outputs by their name, which is the asset's key."""
 
