@@ -6,7 +6,7 @@ import dagster as dg
 import polars as pl
 
 from pipeline_assets import DeltaCheckpointIOManager
-from pipeline_assets.chains import attempt_of
+from pipeline_assets.chains import BEGINS_TAG, attempt_of, chain_of, parent_tags
 from pipeline_assets.step_starts import heard, listen, step_starts
 
 
@@ -64,3 +64,28 @@ def test_a_process_that_did_not_hear_a_steps_first_start_asks_the_event_log(inst
         return dg.InMemoryIOManager()
 
     assert dg.materialize([numbers], resources={"io_manager": nothing}, instance=instance).success
+
+
+def test_a_run_that_is_said_to_begin_a_chain_begins_one_though_nothing_succeeded_before(
+    instance: dg.DagsterInstance,
+) -> None:
+    """What its parent committed without an event is to be made again, too. What re-executes it inherits the tag in vain."""
+
+    @dg.op
+    def numbers() -> int:
+        return 1
+
+    job = dg.GraphDefinition(name="numbers_job", node_defs=[numbers]).to_job()
+
+    def child(parent: dg.DagsterRun, tags: dict[str, str]) -> dg.DagsterRun:
+        tags = {**parent_tags(parent), **tags}
+        run_id = instance.create_run_for_job(
+            job, tags=tags, parent_run_id=parent.run_id, root_run_id=parent.run_id
+        ).run_id
+        return instance.get_run_by_id(run_id)
+
+    first = instance.create_run_for_job(job)
+    begins = child(first, {BEGINS_TAG: first.run_id})
+    assert chain_of(instance, child(first, {})).first == first.run_id
+    assert chain_of(instance, begins).runs == (begins.run_id,)
+    assert chain_of(instance, child(begins, {BEGINS_TAG: first.run_id})).first == begins.run_id

@@ -43,16 +43,23 @@ def test_of_two_processes_that_resume_at_once_one_does_and_the_other_names_it(
     folder.mkdir()
     failed = [a_failed_run(instance).run_id for _ in range(ROUNDS)]
     both = [children.start(["-m", claiming.__name__, str(folder), str(ROUNDS)]) for _ in range(2)]
-    for number, run_id in enumerate(failed):
-        until(lambda number=number: len(list(folder.glob(f"ready-{number}-*"))) == 2)
-        (folder / "go").write_text(run_id)
-        (folder / "go").rename(folder / f"go-{number}")
-        until(lambda number=number: len(list(folder.glob(f"said-{number}-*"))) == 2)
-        said = sorted(path.read_text() for path in folder.glob(f"said-{number}-*"))
-        assert said[0] == continuation_of(run_id), said
-        assert said[1].startswith(f"refused: Run {run_id} is continued by run {said[0]} already"), said
-        assert len(list(claims.children_of(instance, instance.get_run_by_id(run_id)))) == 1
-    assert [children.end(one).returncode for one in both] == [0, 0]
+    try:
+        for number, run_id in enumerate(failed):
+            until(lambda number=number: len(list(folder.glob(f"ready-{number}-*"))) == 2)
+            (folder / "go").write_text(run_id)
+            (folder / "go").rename(folder / f"go-{number}")
+            until(lambda number=number: len(list(folder.glob(f"said-{number}-*"))) == 2)
+            said = sorted(path.read_text() for path in folder.glob(f"said-{number}-*"))
+            assert said[0] == continuation_of(run_id), said
+            assert said[1].startswith(f"refused: Run {run_id} is continued by run {said[0]} already"), said
+            assert len(list(claims.children_of(instance, instance.get_run_by_id(run_id)))) == 1
+    except BaseException:
+        for one in both:
+            one.kill()
+        raise
+    finally:
+        ended = [children.end(one).returncode for one in both]
+    assert ended == [0, 0]
 
 
 def until(holds: Callable[[], bool]) -> None:

@@ -335,3 +335,14 @@ def test_what_an_older_chain_made_or_a_rollback_took_away_will_not_stay(shop: Sh
     assert [step.keeps for step in plan_of(shop, failed).steps] == [(), (), ()]
     assert resume(shop.instance, failed, shop.job).success
     assert shop.values() == {"a": 2, "b": 2, "c": 2}
+
+
+def test_nor_will_what_was_made_from_something_undone(shop: Shop) -> None:
+    """Though that was newer than what the chain itself reads."""
+    failed = failed_at(shop, "b", 2)
+    newer = shop.run(3)
+    shop.run(4, "a")
+    shop.undo(newer, stage="shop/a")
+    assert [step.keeps for step in plan_of(shop, failed).steps] == [(), (), ()]
+    assert resume(shop.instance, failed, shop.job).success
+    assert shop.values() == {"a": 4, "b": 2, "c": 2}
