@@ -1,5 +1,6 @@
 """A run of another host is gone when its process was seen to end, or when its beat does not come for long; never else."""
 
+import contextlib
 import math
 import os
 import signal
@@ -12,6 +13,7 @@ import pytest
 
 from pipeline_assets import heartbeat
 from pipeline_assets.delta.location import Location
+from pipeline_assets.policy.watch import descendants
 from pipeline_assets.processes import PLACE_TAG, is_gone
 from pipeline_assets.recovery.resume import NotResumable, resumable, resume
 from pipeline_assets_tests.conftest import INSTANCE
@@ -77,6 +79,29 @@ def test_it_beats_while_its_process_lives_not_while_it_is_stopped_and_is_gone_wh
     done = resume(shared, run.run_id, beating.job())
     assert done.success
     assert evidence.steps_of(shared, str(done.run_id)) == ["beating__second"]
+
+
+@pytest.mark.slow
+def test_with_a_process_a_step_it_beats_for_the_process_that_starts_them(
+    shared: dg.DagsterInstance, tables: Location
+) -> None:
+    """The first step's process has ended when it beats still."""
+    process = children.start(["-m", "dagster", "job", "execute", "-m", beating.__name__, "-j", "beating_job"])
+    steps: set[int] = set()
+    try:
+        until(lambda: shared.get_runs() and "beating__second" in evidence.steps_of(shared, shared.get_runs()[0].run_id))
+        run = elsewhere(shared)
+        beats = set()
+        until(lambda: beats.add(newest_beat(shared, run)) or len(beats) == 5)
+        assert is_gone(shared, run) is False
+        steps |= descendants(process.pid).keys()
+    finally:
+        process.kill()
+        for pid in steps:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+    assert children.end(process).returncode == children.KILLED
+    until(lambda: heartbeat.silence(shared, run.run_id) == math.inf)
 
 
 def test_what_never_beat_cannot_be_told_and_what_ended_leaves_nothing(
