@@ -1,4 +1,4 @@
-"""(g) Four stages, the third fails and is mended, `pipeline-assets resume` runs the third and the fourth.
+"""(i) Four stages, the third fails and is mended, `pipeline-assets resume` runs the third and the fourth.
 
 `python benchmarks/resume.py [TIMES]` (5 without). What counts is the wall time of the command less the seconds of the two
 stages themselves, from the start of a step to its success: starting Python, loading the code location, planning, and what
