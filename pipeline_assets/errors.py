@@ -9,6 +9,7 @@
     │   ├── UnsupportedTable
     │   ├── ForeignData
     │   │   └── ChangedUnderHold    delta/restorable.py
+    │   │       └── TargetGone
     │   ├── NotMaterialized
     │   ├── NotNew
     │   ├── Taken                   the table holds another asset's data
@@ -27,8 +28,12 @@
     │   ├── MergeRefused            delta/merge.py
     │   ├── NotRestorable           delta/restorable.py
     │   ├── NotResumable            recovery/plan.py
+    │   │   ├── AlreadyContinued    recovery/claims.py
+    │   │   └── StalePlan           recovery/planning.py
     │   ├── NotAdopted              recovery/adopt.py
     │   ├── NoSuchStage             recovery/tables.py
+    │   ├── NoSuchPipeline          recovery/pipelines.py
+    │   ├── NoSuchPartition         recovery/history.py
     │   ├── NotRolledBack           recovery/rollback_plan.py
     │   │   ├── NothingToUndo
     │   │   └── AnsweredAlready

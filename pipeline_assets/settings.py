@@ -3,14 +3,18 @@
 import os
 import warnings
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from pipeline_assets.errors import ConfigurationError
 from pipeline_assets.io.storage_config import LocalConfig, S3Config
 from pipeline_assets.io_manager import DeltaCheckpointIOManager
 
 ROOT = "PIPELINE_ASSETS_ROOT"
 HOME = "DAGSTER_HOME"
+WINDOW = "PIPELINE_ASSETS_ROLLBACK_WINDOW"
+WINDOW_DAYS = 7.0
 
 
 def project_root() -> Path:
@@ -25,6 +29,20 @@ def project_root() -> Path:
 def tables_root() -> str:
     """Where the tables lie: PIPELINE_ASSETS_ROOT, else `data/` beside `dagster.yaml`."""
     return os.environ.get(ROOT) or str(project_root() / "data")
+
+
+def rollback_window() -> timedelta:
+    """How far back a rollback shall be able to go: PIPELINE_ASSETS_ROLLBACK_WINDOW, in days. Raises ConfigurationError."""
+    said = os.environ.get(WINDOW) or str(WINDOW_DAYS)
+    try:
+        days = timedelta(days=float(said))
+    except (ValueError, OverflowError):
+        days = timedelta(days=-1)
+    if days < timedelta():
+        raise ConfigurationError(
+            f"{WINDOW}={said!r} is no number of days. Nothing was changed; export {WINDOW}={WINDOW_DAYS:g}, or another."
+        )
+    return days
 
 
 def source_folder() -> Path:

@@ -69,8 +69,9 @@ def test_every_asset_is_described(name: str) -> None:
 
 
 def test_the_jobs_and_schedules_of_the_code_location() -> None:
-    assert defs.resolve_job_def("flights_job").name == "flights_job"
-    assert [one.name for one in defs.schedules or ()] == ["flights_daily_schedule"]
+    for name in ("flights_job", "rollback_job", "maintenance_job"):
+        assert defs.resolve_job_def(name).name == name
+    assert sorted(one.name for one in defs.schedules or ()) == ["flights_daily_schedule", "maintenance_schedule"]
 
 
 def test_what_recovers_by_itself_in_the_code_location() -> None:
@@ -89,7 +90,7 @@ def test_loading_the_code_location_starts_no_threads() -> None:
 
 
 def test_the_verbs_of_the_command_line() -> None:
-    assert sorted(cli.commands) == ["adopt", "resume", "rollback", "run"]
+    assert sorted(cli.commands) == ["adopt", "doctor", "history", "resume", "rollback", "run", "status"]
 
 
 def test_every_error_is_either_transient_or_permanent_but_for_what_a_stage_says_itself() -> None:

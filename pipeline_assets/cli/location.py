@@ -17,7 +17,7 @@ from dagster._utils.hosted_user_process import recon_job_from_origin, recon_repo
 from dagster_shared.cli import PythonPointerOpts
 
 from pipeline_assets.errors import ConfigurationError
-from pipeline_assets.recovery.tables import ANY_ASSETS, EPHEMERAL
+from pipeline_assets.recovery.code_location import ANY_ASSETS, EPHEMERAL
 from pipeline_assets.settings import HOME, project_root
 
 

@@ -8,6 +8,7 @@ import click
 from dagster import DagsterInstance
 from dagster._core.definitions.reconstruct import ReconstructableJob
 
+from pipeline_assets.cli.completion import runs
 from pipeline_assets.cli.configuration import run_configuration
 from pipeline_assets.cli.location import CodeLocation, instance
 from pipeline_assets.cli.refusals import DONE, FAILED, printing_to_stderr, refusing
@@ -21,7 +22,7 @@ MOST = 3
 
 
 @click.command("resume")
-@click.argument("run", required=False)
+@click.argument("run", required=False, shell_complete=runs)
 @click.option("--last", is_flag=True, help="The newest run that has not ended well and that nobody has continued.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be run, why, and how long that takes.")
 @click.option("--plan", "agreed", metavar="ID", help="Only if the plan is still the one that --dry-run named so.")

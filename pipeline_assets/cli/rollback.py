@@ -10,18 +10,19 @@ from typing import Any
 import click
 from dagster import DagsterInstance, JobDefinition
 
+from pipeline_assets.cli.completion import runs, stages
 from pipeline_assets.cli.location import CodeLocation, instance
 from pipeline_assets.cli.refusals import DONE, FAILED, printing_to_stderr, refusing
 from pipeline_assets.delta.names import WHOLE
 from pipeline_assets.delta.restorable import ChangedUnderHold
 from pipeline_assets.errors import PermanentError, describe
+from pipeline_assets.recovery.code_location import ANY_ASSETS
 from pipeline_assets.recovery.failure_report import FailureReport, report_of
-from pipeline_assets.recovery.owed import BEHIND, KEPT, STALE, Owed, owed_after
-from pipeline_assets.recovery.refresh import Refreshed, refresh
+from pipeline_assets.recovery.refresh import Refreshed, owing
 from pipeline_assets.recovery.rollback import RolledBack, continue_, open_rollback, roll_back
 from pipeline_assets.recovery.rollback_plan import TO, UNDO, Asked, Plan, plan_of
-from pipeline_assets.recovery.rollback_targets import LIVE, NEVER, Entry
-from pipeline_assets.recovery.tables import ANY_ASSETS
+from pipeline_assets.recovery.rollback_targets import NEVER
+from pipeline_assets.recovery.rollback_words import becomes, is_owed
 
 
 class NotConfirmed(PermanentError):
@@ -29,16 +30,28 @@ class NotConfirmed(PermanentError):
 
 
 @click.command("rollback")
-@click.option("--undo", metavar="RUN", help="What the run (its chain) wrote goes back to what was there before.")
-@click.option("--to", metavar="RUN", help="Every table of the pipeline goes back to what it was when the run ended.")
+@click.option(
+    "--undo",
+    metavar="RUN",
+    shell_complete=runs,
+    help="What the run (its chain) wrote goes back to what was there before.",
+)
+@click.option(
+    "--to",
+    metavar="RUN",
+    shell_complete=runs,
+    help="Every table of the pipeline goes back to what it was when the run ended.",
+)
 @click.option("--continue", "go_on", is_flag=True, help="Ends the rollback that a crash has left open.")
-@click.option("--stage", help="Only this stage, as flights/legs.")
+@click.option("--stage", help="Only this stage, as flights/legs.", shell_complete=stages)
 @click.option("--partition", help="Only this partition.")
 @click.option("--refresh", "refreshing", is_flag=True, help="Make again what is owed then, in order.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be done.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--gone", is_flag=True, help="The run's process is gone, though that cannot be told from this host.")
-@click.option("--overwrite", is_flag=True, help="With --continue: what somebody else wrote under the hold may go.")
+@click.option(
+    "--overwrite", is_flag=True, help="With --continue: what others wrote may go, lost targets become nothing."
+)
 @click.option("-m", "--module", help="The code location; by default that of pyproject.toml.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 @refusing
@@ -141,10 +154,7 @@ def _owing(said: Saying, done: RolledBack) -> int:
         click.echo(f"Done, by rollback {done.id}.")
     with said.working() as location:
         job = location.job(ANY_ASSETS)
-        if said.refreshing:
-            made = refresh(said.opened, job, done.id, stages)
-        else:
-            made = Refreshed([], True, owed_after(said.opened, job.get_definition(), stages))
+        made = owing(said.opened, job, done.id, stages, make=said.refreshing)
     report = None if made.success else _report(said, made)
     if said.as_json:
         left = [one.__dict__ for one in made.left]
@@ -157,7 +167,7 @@ def _owing(said: Saying, done: RolledBack) -> int:
             click.echo(f"Made again by run {run}.")
         if made.left:
             click.echo("To be made again:")
-            click.echo("\n".join(_owed(one, said.module) for one in made.left))
+            click.echo("\n".join(f"  {is_owed(one, said.module)}" for one in made.left))
         for line in report.lines() if report is not None else ():
             click.echo(line, err=True)
     return DONE if made.success else FAILED
@@ -175,21 +185,7 @@ def _report(said: Saying, made: Refreshed) -> FailureReport | None:
 def _lines(plan: Plan) -> list[str]:
     named = [(describe(one.stage, entry.partition), entry) for one in plan.tables for entry in one.entries]
     width = max((len(name) for name, _ in named), default=0)
-    return [f"  {name:<{width}}  {_what(entry)}" for name, entry in named if entry.state != NEVER]
-
-
-def _what(entry: Entry) -> str:
-    whose = f"undoes {', '.join(entry.chains)}"
-    if entry.state != LIVE:
-        return (
-            f"version {entry.version} stays, another run's" if entry.version is not None else f"nothing stays; {whose}"
-        )
-    if entry.take_out:
-        return f"version {entry.version}: {len(entry.take_out)} files are taken out; {whose}"
-    if entry.back_to is None:
-        return f"version {entry.version} → nothing; {whose}"
-    of = f", of {entry.part.chain}" if entry.part is not None and entry.part.chain else ""
-    return f"version {entry.version} → as at version {entry.back_to}{of}; {whose}"
+    return [f"  {name:<{width}}  {becomes(entry)}" for name, entry in named if entry.state != NEVER]
 
 
 def _document(plan: Plan) -> dict[str, Any]:
@@ -207,14 +203,3 @@ def _document(plan: Plan) -> dict[str, Any]:
         for entry in one.entries
     ]
     return {"form": plan.asked.form, "run": plan.asked.run, "chains": sorted(plan.fences), "entries": entries}
-
-
-_WORDS = {STALE: "was made from what is undone of", BEHIND: "is older than"}
-
-
-def _owed(one: Owed, module: str | None) -> str:
-    name = describe(one.stage, one.partition)
-    if one.why == KEPT:
-        more = f" -m {module}" if module else ""
-        return f"  {name} was kept by run {one.run}; `pipeline-assets resume {one.run}{more}`"
-    return f"  {name} {_WORDS[one.why]} {', '.join(one.inputs)}"

@@ -193,7 +193,7 @@ def delete_dead(table: Table, chain: int, before: int, partitions: Sequence[Part
     """
     active = set(table.paths(partitions))
     suspects: dict[str, int] = {}
-    for folder in _folders(table, partitions):
+    for folder in data_folders(table, partitions):
         for name in table.location.names(folder):
             owner, path = attempt_of(name), f"{folder}/{name}".lstrip("/")
             if owner and owner[0] == chain and owner[1] < before and path not in active:
@@ -219,8 +219,11 @@ def remove_of(path: str) -> RemoveAction:
     return RemoveAction(path, True, int(time.time() * 1000))
 
 
-def _folders(table: Table, partitions: Sequence[Partition]) -> list[str]:
-    """The folders of the partitions' partition values that are there; the root where there are no partition columns."""
+def data_folders(table: Table, partitions: Sequence[Partition] | None = None) -> list[str]:
+    """The folders of the partitions' partition values that are there (None: of all).
+
+    The root where there are no partition columns.
+    """
     types = {field.name: field.type for field in table.schema.fields}
     found: list[tuple[str, dict[str, Any]]] = [("", {})]
     for column in table.partition_columns:
@@ -232,7 +235,7 @@ def _folders(table: Table, partitions: Sequence[Partition]) -> list[str]:
                     value = None if text == HIVE_NULL else read_value(unquote(text), types[column])
                     deeper.append((f"{folder}/{name}".lstrip("/"), {**values, column: value}))
         found = deeper
-    return [folder for folder, values in found if any(one.holds(values) for one in partitions)]
+    return [folder for folder, values in found if partitions is None or any(one.holds(values) for one in partitions)]
 
 
 def attempt_of(name: str) -> tuple[int, int] | None:

@@ -23,7 +23,9 @@ RECORD = "pipelineAssets"
 """The key of our record in a commit's `commitInfo`."""
 COUNTED = "entries"
 """In our record: how many `txn` entries its commit has, which are the last that is written of it."""
-_CHECKPOINT = re.compile(r"^(\d{20})\.checkpoint.*\.parquet$")
+CHECKPOINT = re.compile(r"^(\d{20})\.checkpoint.*\.parquet$")
+"""The name of a log checkpoint, or a part of one."""
+ENTRY = re.compile(r"^(\d{20})\.json$")
 _FILE_ACTIONS = ('{"add"', '{"remove"', '{"cdc"')
 
 
@@ -114,12 +116,15 @@ class TableLog:
         return [json.loads(line)[kind] for line in content.splitlines() if line.startswith(f'{{"{kind}"')]
 
     def _from_checkpoint(self, version: int) -> tuple[int, dict[str, int]]:
-        names = [(int(found[1]), name) for name in self.location.names(LOG) if (found := _CHECKPOINT.match(name))]
+        names = [(int(found[1]), name) for name in self.location.names(LOG) if (found := CHECKPOINT.match(name))]
         newest = max((number for number, _ in names if number <= version), default=-1)
         entries: dict[str, int] = {}
         for path in [f"{LOG}/{name}" for number, name in names if number == newest]:
-            table = pq.read_table(path, columns=["txn"], filesystem=self.location.files)
-            for txn in filter(None, table["txn"].to_pylist()):
+            with self.location.files.open_input_file(
+                path
+            ) as file:  # `pq.read_table` would import pandas, for half a second
+                entries_there = pq.ParquetFile(file).read(columns=["txn"])["txn"]
+            for txn in filter(None, entries_there.to_pylist()):
                 if txn["appId"].startswith(f"{PREFIX}/"):
                     entries[txn["appId"]] = txn["version"]
         return newest, entries

@@ -1,10 +1,16 @@
 """The application ids of our `txn` entries in a table's log (Delta protocol, "Transaction Identifiers")."""
 
+from collections.abc import Sequence
 from urllib.parse import quote, unquote
 
 PREFIX = "pa"
 WHOLE = "*"
 """The partition of an output that has none."""
+
+
+def first_to_last(partitions: Sequence[str]) -> str:
+    """`2013-01-01 … 2013-01-31`, as messages name a range; the one where there is but one, nothing of none."""
+    return " … ".join(dict.fromkeys([*partitions[:1], *partitions[-1:]]))
 
 
 def data(output: str, partition: str) -> str:
@@ -35,6 +41,11 @@ def fence(chain_id: int) -> str:
 def plan(rollback: int) -> str:
     """→ how far a rollback is in this table: 1 held, 2 restored, 3 lifted."""
     return _spell("plan", str(rollback))
+
+
+def undone(output: str, partition: str, chain_id: int, attempt: int) -> str:
+    """→ the id of the rollback that took a checkpoint back."""
+    return _spell("undone", output, partition, str(chain_id), str(attempt))
 
 
 def parse(app_id: str) -> tuple[str, ...] | None:

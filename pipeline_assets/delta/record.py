@@ -13,6 +13,8 @@ from pipeline_assets.delta.decide import Mode, Name, Pin, Pins
 
 FORMAT = 1
 MAKES_DATA = frozenset({"write", "restore", "adopt"})
+VACUUM, VACUUMED = "vacuum", "vacuumed"
+"""Kinds of the commits around a VACUUM of ours, as delta-rs's START and END."""
 
 
 def chain_id(run_id: str) -> int:
@@ -64,7 +66,7 @@ class Part:
 class Record:
     """A commit of ours: `write`, `restore` and `adopt` make data live, `create`, `columns`, `fence`, `hold`, `lift` do not.
 
-    Nor does `note`, a row of the rollback table.
+    Nor do `note`, a row of the rollback table, `properties`, and `vacuum` and `vacuumed`.
 
     parts: for each partition the checkpoint that is live from this version on; None where a restore left nothing.
     table_id: the Delta table's; empty where the commit creates it. undone: the checkpoints that a restore takes back.

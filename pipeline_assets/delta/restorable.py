@@ -11,6 +11,7 @@ from deltalake.exceptions import DeltaError
 from deltalake.transaction import AddAction
 
 from pipeline_assets.delta.partitions import Partition, spell
+from pipeline_assets.delta.record import VACUUM, VACUUMED
 from pipeline_assets.delta.stats import add_stats
 from pipeline_assets.delta.table import Table
 from pipeline_assets.errors import DamagedTable, ForeignData, PermanentError, describe
@@ -41,6 +42,19 @@ class ChangedUnderHold(ForeignData):
             f"The Delta table {table} was not rolled back: {self.why}. It is held still, and others may be back already. "
             f"`pipeline-assets adopt {output}` keeps what is there, and `pipeline-assets rollback --continue` then ends it; "
             "`pipeline-assets rollback --continue --overwrite` takes it away.",
+        )
+
+
+class TargetGone(ChangedUnderHold):
+    """A file of a target went while a rollback was at work, and tables are back already; it stands half done, and waits."""
+
+    def __init__(self, *, table: str, why: str, rollback: int) -> None:
+        self.table, self.why = table, why
+        PermanentError.__init__(
+            self,
+            f"The Delta table {table} was not rolled back: {why} while rollback {rollback} was at work, and others are back "
+            "already. It is held still. Bring the file back (a backup), and `pipeline-assets rollback --continue` ends it; "
+            "`pipeline-assets rollback --continue --overwrite` leaves nothing in its place, for its stage to make again.",
         )
 
 
@@ -85,16 +99,26 @@ def refuse_gone(table: Table, version: int, partitions: Sequence[Partition]) -> 
             raise _vacuumed(table, info.path)
 
 
-def refuse_vacuum(table: Table) -> None:
-    """Refuse while a VACUUM, which deletes what is to be brought back, has begun and not ended. Raises NotRestorable."""
+def vacuum_at_work(table: Table) -> int | None:
+    """The version at which a VACUUM began that has not ended."""
     for commit in table.log.back_from(table.version):
-        if commit.operation == VACUUM_ENDS:
-            return
-        if commit.operation == VACUUM_BEGINS:
-            raise NotRestorable(
-                table=table.location.uri,
-                why=f"a VACUUM began at version {commit.version} and has not ended; wait for it, and if it died run it again",
-            )
+        said = {commit.operation, commit.record.kind if commit.record is not None else ""}
+        if said & {VACUUM_ENDS, VACUUMED}:
+            return None
+        if said & {VACUUM_BEGINS, VACUUM}:
+            return commit.version
+    return None
+
+
+def refuse_vacuum(table: Table) -> None:
+    """Refuse while a VACUUM, which deletes what is to be brought back, is at work. Raises NotRestorable."""
+    began = vacuum_at_work(table)
+    if began is not None:
+        raise NotRestorable(
+            table=table.location.uri,
+            why=f"a VACUUM began at version {began} and has not ended; wait for it, and if it died run it, or "
+            "`maintenance_job`, again",
+        )
 
 
 def adds(table: Table, files: dict[str, Values], there: Collection[str]) -> list[AddAction]:

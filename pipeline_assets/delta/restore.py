@@ -4,7 +4,7 @@ Each is decided anew at every try, and none is made twice: `plan/ID` in the tabl
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from deltalake import Schema
 from deltalake.transaction import AddAction, RemoveAction
@@ -15,10 +15,14 @@ from pipeline_assets.delta.decide import Mode, Name
 from pipeline_assets.delta.files import remove_of
 from pipeline_assets.delta.partitions import Partition
 from pipeline_assets.delta.record import Part, Record, chain_id
-from pipeline_assets.delta.restorable import ChangedUnderHold, adds, before
+from pipeline_assets.delta.restorable import ChangedUnderHold, NotRestorable, adds, before, refuse_gone
 from pipeline_assets.delta.table import Table
 
 HELD, RESTORED, LIFTED = 1, 2, 3
+
+
+class Lifted(Exception):
+    """What was to be restored was lifted by another process that is at work on the same rollback."""
 
 
 @dataclass(frozen=True)
@@ -98,12 +102,15 @@ def restore(table: Table, rollback: Rollback, deadline: Deadline, *, overwrite: 
     """Put the partitions back, in one commit; None where that is done.
 
     What somebody adopted since it was held stays as it is. overwrite: a person's word that what somebody who knows of no
-    holds has written since may go; else it raises ChangedUnderHold. Raises NotRestorable where a file is gone, TimeoutError.
+    holds has written since may go, else it raises ChangedUnderHold; and that nothing is left where a file of a target is
+    gone, else it raises NotRestorable. Raises Lifted, TimeoutError.
     """
 
     def propose(now: Table) -> Proposal | None:
         if step_of(now, rollback) == RESTORED:
             return None
+        if step_of(now, rollback) == LIFTED:
+            raise Lifted
         changed = [one for one in rollback.targets if one.expected is not None and not _adopted(now, rollback, one)]
         for target in [] if overwrite else changed:
             if not _as_expected(now, rollback, target):
@@ -113,6 +120,7 @@ def restore(table: Table, rollback: Rollback, deadline: Deadline, *, overwrite: 
                     partition=target.partition.key,
                     rollback=rollback.id,
                 )
+        changed = [_or_nothing(now, one) for one in changed] if overwrite else changed
         actions, schema = _actions(now, changed)
         return Proposal(_record(now, rollback, "restore", changed), actions, _entries(now, rollback, changed), schema)
 
@@ -201,9 +209,24 @@ def _entries(table: Table, rollback: Rollback, changed: Sequence[Target]) -> dic
             entries[names.chain(rollback.output, key)] = (
                 target.part.name(rollback.output, key).chain if target.part else 0
             )
+        entries.update({_undone(name): rollback.id for name in target.undone})
         if rollback.mode is not Mode.OVERWRITE:
             entries.update({names.member(name.output, key, name.chain): 0 for name in target.undone})
     return entries
+
+
+def _or_nothing(table: Table, target: Target) -> Target:
+    """The target, or nothing where it is gone."""
+    try:
+        if target.back_to is not None and not target.take_out:
+            refuse_gone(table, target.back_to, [target.partition])
+    except NotRestorable:
+        return replace(target, back_to=None, part=None)
+    return target
+
+
+def _undone(name: Name) -> str:
+    return names.undone(name.output, name.partition, name.chain, name.attempt)
 
 
 def _record(table: Table, rollback: Rollback, kind: str, changed: Sequence[Target] = ()) -> Record:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from urllib.parse import unquote
 
 from deltalake import DeltaTable, Schema
 from deltalake.exceptions import DeltaError, TableNotFoundError
@@ -124,6 +125,12 @@ class Table:
         """The version at which a chain appended or merged here, 0 when it did not or was undone."""
         return self.txns.get(names.member(output, partition, chain), 0)
 
+    def remembers(self, output: str) -> bool:
+        """Whether it holds the rows of many chains of the output, which were appended or merged."""
+        return any(
+            (names.parse(app_id) or ())[:2] == ("chain", output) and app_id.count("/") == 4 for app_id in self.txns
+        )
+
     def newest_explained(self, output: str) -> int | None:
         """The newest version that a checkpoint or a restore of the output made."""
         prefix = names.data(output, names.WHOLE).removesuffix(names.WHOLE)
@@ -131,11 +138,15 @@ class Table:
 
     def written_partitions(self, output: str) -> list[str]:
         """Partitions of the output that a checkpoint or a restore has spoken of, in no order."""
-        found = []
-        for app_id in self.txns:
-            match names.parse(app_id):
-                case ("data", owner, partition) if owner == output:
-                    found.append(partition)
+        return list(self.entries(names.data, output))
+
+    def entries(self, kind: Callable[[str, str], str], output: str) -> dict[str, int]:
+        """Of an output the entries of a kind (`names.data`, `names.chain`, …) by partition, all at once."""
+        prefix = kind(output, names.WHOLE).removesuffix(names.WHOLE)
+        found = {}
+        for app_id, value in self.txns.items():
+            if app_id.startswith(prefix) and "/" not in (rest := app_id[len(prefix) :]):
+                found[rest if rest == names.WHOLE else unquote(rest)] = value
         return found
 
     def others(self, output: str) -> dict[str, set[str]]:
@@ -170,17 +181,10 @@ class Table:
                 yield commit.version, record
 
     def undone(self) -> frozenset[Name]:
-        """Names of the checkpoints that rollbacks of this table have taken back."""
-        restored = [
-            app_id for app_id, step in self.txns.items() if app_id.startswith(f"{names.PREFIX}/plan/") and step == 2
-        ]
-        if not restored:
-            return frozenset()
-        found: set[Name] = set()
-        for commit in self.log.back_from(self.version):
-            if commit.record is not None and commit.record.kind == "restore":
-                found.update(commit.record.undone)
-        return frozenset(found)
+        """Names of the checkpoints that rollbacks of this table have taken back; also where their commits are gone."""
+        prefix = f"{names.PREFIX}/undone/"
+        found = [names.parse(app_id) for app_id in self.txns if app_id.startswith(prefix)]
+        return frozenset(Name(said[1], said[2], int(said[3]), int(said[4])) for said in found if said is not None)
 
     def last_foreign(self) -> int:
         """The newest version at which somebody else changed data, -1 for none."""

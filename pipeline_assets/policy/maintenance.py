@@ -1,6 +1,7 @@
 """Whether a missing file was taken by a maintenance job: then the next attempt finds what took its place."""
 
 from pipeline_assets.delta.handles import newest
+from pipeline_assets.delta.record import VACUUM
 from pipeline_assets.errors import MissingTable, UnderMaintenance
 from pipeline_assets.io.steps import Step
 from pipeline_assets.policy.failures import Verdict
@@ -23,6 +24,8 @@ def seen(step: Step, verdict: Verdict) -> Verdict:
         for commit in table.log.back_from(table.version):
             if commit.version <= read.pin.version:
                 break
-            if commit.operation.startswith(_MAINTENANCE):
-                return Verdict(UnderMaintenance, f"{commit.operation} of {name} took a file that was being read")
+            ours = commit.record is not None and commit.record.kind == VACUUM
+            if ours or commit.operation.startswith(_MAINTENANCE):
+                what = "maintenance" if ours else commit.operation
+                return Verdict(UnderMaintenance, f"{what} of {name} took a file that was being read")
     return verdict

@@ -28,7 +28,7 @@ from dagster._core.utils import make_new_run_id
 from pipeline_assets.errors import PermanentError
 from pipeline_assets.io.unchanged import FORCE_TAG
 from pipeline_assets.processes import place_tag
-from pipeline_assets.recovery.tables import ANY_ASSETS
+from pipeline_assets.recovery.code_location import ANY_ASSETS
 
 _MOST = 5
 """So many keys are named."""

@@ -15,7 +15,7 @@ from pipeline_assets.delta.table import Live
 from pipeline_assets.io import pins
 from pipeline_assets.io.outputs import Output
 from pipeline_assets.io.step_outputs import Written
-from pipeline_assets.recovery.owed import Looking
+from pipeline_assets.recovery.freshness import Looking
 from pipeline_assets.recovery.plan import LEFT, Kept, Plan
 
 

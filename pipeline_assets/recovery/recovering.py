@@ -11,13 +11,14 @@ from dagster._core.storage.tags import AUTO_RETRY_RUN_ID_TAG, WILL_RETRY_TAG
 from pipeline_assets.chains import chain_of
 from pipeline_assets.errors import PermanentError
 from pipeline_assets.recovery.claims import continued_by
+from pipeline_assets.recovery.code_location import ANY_ASSETS, EPHEMERAL
 from pipeline_assets.recovery.failure_report import failed_steps
 from pipeline_assets.recovery.on_failure import ON_FAILURE_TAG, RESUME, ROLLBACK, OnFailure, of_tags
 from pipeline_assets.recovery.refresh import REFRESHES_TAG, Refreshed, refresh
 from pipeline_assets.recovery.resume import Continued, created
 from pipeline_assets.recovery.rollback import AnsweredAlready, RolledBack, roll_back
 from pipeline_assets.recovery.rollback_plan import UNDO, Asked, NothingToUndo
-from pipeline_assets.recovery.tables import ANY_ASSETS, EPHEMERAL, assets_by_step, assets_planned
+from pipeline_assets.recovery.tables import assets_by_step, assets_planned
 
 ANSWERS_TAG = "pipeline_assets/answers"
 """Of a run that a failure has set off: the id of the failed run."""

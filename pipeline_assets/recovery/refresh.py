@@ -8,6 +8,7 @@ from dagster._core.definitions.reconstruct import ReconstructableJob
 from dagster._core.storage.tags import PARTITION_NAME_TAG
 
 from pipeline_assets.delta.names import WHOLE
+from pipeline_assets.recovery.code_location import definition_of
 from pipeline_assets.recovery.launch import Part, created_run
 from pipeline_assets.recovery.owed import KEPT, Owed, owed_after
 from pipeline_assets.recovery.resume import created
@@ -34,7 +35,7 @@ def refresh(
     A run makes the stages of one partition, in a process of its own where that could load the job (a reconstructable one).
     Raises NotResumable.
     """
-    definition = job.get_definition() if isinstance(job, ReconstructableJob) else job
+    definition = definition_of(job)
     runs: list[str] = []
     stages = list(stages)
     left = owed_after(instance, definition, stages)
@@ -49,6 +50,20 @@ def refresh(
         if not success:
             return Refreshed(runs, False, left)
     return Refreshed(runs, True, left)
+
+
+def owing(
+    instance: DagsterInstance,
+    job: JobDefinition | ReconstructableJob,
+    rollback: int,
+    stages: Iterable[str],
+    *,
+    make: bool,
+) -> Refreshed:
+    """What is owed after a rollback of some stages; make: it is made again. Raises as `refresh`."""
+    if make:
+        return refresh(instance, job, rollback, stages)
+    return Refreshed([], True, owed_after(instance, definition_of(job), stages))
 
 
 def _make(

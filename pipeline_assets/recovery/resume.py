@@ -68,7 +68,7 @@ def left_runs(instance: DagsterInstance) -> Iterator[DagsterRun]:
     while runs := instance.get_runs(wanted, cursor, _PAGE):
         for run in runs:
             over = run.status in _ENDED_BADLY or is_gone(instance, run)
-            if over and _newest_of_chain(instance, run).run_id == run.run_id:
+            if over and newest_of_chain(instance, run).run_id == run.run_id:
                 yield run
         cursor = runs[-1].run_id
 
@@ -92,7 +92,7 @@ def resumable(instance: DagsterInstance, run_id: str, *, gone: bool = False, dry
         raise NotResumable(
             f"There is no run {run_id} in this Dagster instance. `dagster run list` shows those there are."
         )
-    run = _newest_of_chain(instance, run)
+    run = newest_of_chain(instance, run)
     if run.status in _ENDED_BADLY or run.status is DagsterRunStatus.SUCCESS:
         return run
     found = True if gone and run.status in _NOT_ENDED else is_gone(instance, run)
@@ -272,8 +272,9 @@ def _chain_tags(plan: Plan) -> dict[str, str]:
     return {BEGINS_TAG: parent, FORCE_TAG: "by resume --recompute"} if plan.begins else {CONTINUES_TAG: parent}
 
 
-def _newest_of_chain(instance: DagsterInstance, run: DagsterRun) -> DagsterRun:
+def newest_of_chain(instance: DagsterInstance, run: DagsterRun) -> DagsterRun:
+    """The run that continued the run that continued … a run; itself where nobody has."""
     for child in children_of(instance, run):
         if run.run_id in chain_of(instance, child).runs:
-            return _newest_of_chain(instance, child)
+            return newest_of_chain(instance, child)
     return run

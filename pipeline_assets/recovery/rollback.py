@@ -13,7 +13,7 @@ from pipeline_assets import faults
 from pipeline_assets.chains import runs_of
 from pipeline_assets.delta import restore as commits
 from pipeline_assets.delta.commit import Deadline
-from pipeline_assets.delta.restorable import NotRestorable, refuse_vacuum
+from pipeline_assets.delta.restorable import NotRestorable, TargetGone, refuse_vacuum
 from pipeline_assets.delta.table import Live, Table, open_table
 from pipeline_assets.errors import DamagedTable
 from pipeline_assets.io.hearing import hear
@@ -162,29 +162,62 @@ class _Execution:
 
     def run(self) -> bool:
         """To the end; False where all had to be lifted. Raises ChangedUnderHold, NotRestorable, NotRolledBack."""
-        number, state = self.stored.id, self.stored.state
+        state = self.stored.state
         if state == HOLDING:
-            refused: NotRestorable | None = None
             held = all(self._each(self._hold))
-            if held:
-                refused = self._refused()
-            to = RESTORING if held and refused is None else LIFTING
-            if not self.store.advance(number, HOLDING, to):
-                raise NotRolledBack(
-                    f"Rollback {number} is continued by another process; `pipeline-assets rollback --continue`."
-                )
-            state = to
+            refused = self._refused() if held else None
+            state = RESTORING if held and refused is None else LIFTING
+            self._advance(HOLDING, state)
             if refused is not None:
                 self._lift_all()
                 raise refused
+        elif state == RESTORING and not self.overwrite and (refused := self._refused()) and self._turns_back():
+            raise refused
+        if state == RESTORING and not self._restore_all():
+            state = LIFTING
         if state == LIFTING:
             self._lift_all()
             return False
-        self._each(self._restore)
         for one in self.plan.tables:
-            tell(self.instance, self.outputs[one.stage], one, self._table(one), number)
-        self.store.advance(number, RESTORING, DONE)
+            tell(self.instance, self.outputs[one.stage], one, self._table(one), self.stored.id)
+        self.store.advance(self.stored.id, RESTORING, DONE)
         return True
+
+    def _restore_all(self) -> bool:
+        """Each table in the plan's order; False where all is to be lifted. Raises ChangedUnderHold, NotRestorable."""
+        try:
+            self._each(self._restore)
+        except commits.Lifted:
+            self._advance(RESTORING, LIFTING)
+            return False
+        except NotRestorable as error:
+            if self._turns_back():
+                raise
+            raise TargetGone(table=error.table, why=error.why, rollback=self.stored.id) from error
+        return True
+
+    def _turns_back(self) -> bool:
+        """Lift all, where no table is back yet.
+
+        The first one's log decides it for all processes that are at work on this: whoever restores begins there, and stops
+        where it was lifted.
+        """
+        first = self.plan.tables[0]
+        self._lift(first, self.outputs[first.stage], self._table(first))
+        table = self._table(first)
+        if commits.step_of(table, in_table(self.stored.id, self.plan, first, self.outputs[first.stage], table)) == (
+            commits.RESTORED
+        ):
+            return False
+        self._advance(RESTORING, LIFTING)
+        self._lift_all()
+        return True
+
+    def _advance(self, before: str, after: str) -> None:
+        if not self.store.advance(self.stored.id, before, after):
+            raise NotRolledBack(
+                f"Rollback {self.stored.id} is continued by another process; `pipeline-assets rollback --continue`."
+            )
 
     def _each(self, act: Callable[[OfTable, Output, Table], bool]) -> list[bool]:
         """Do it with each table, until one says False."""
@@ -240,12 +273,14 @@ class _Execution:
             self.store.after_commit()
         return True
 
+    def _lift(self, one: OfTable, output: Output, table: Table) -> bool:
+        rollback = in_table(self.stored.id, self.plan, one, output, table)
+        if commits.lift(table, rollback, Deadline(output.settings.commit_seconds)) is not None:
+            self.store.after_commit()
+        return True
+
     def _lift_all(self) -> None:
-        for one in self.plan.tables:
-            output, table = self.outputs[one.stage], self._table(one)
-            rollback = in_table(self.stored.id, self.plan, one, output, table)
-            if commits.lift(table, rollback, Deadline(output.settings.commit_seconds)) is not None:
-                self.store.after_commit()
+        self._each(self._lift)
         self.store.advance(self.stored.id, LIFTING, LIFTED)
 
 

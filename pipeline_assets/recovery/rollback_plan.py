@@ -21,6 +21,7 @@ from pipeline_assets.errors import PermanentError
 from pipeline_assets.io.outputs import Output
 from pipeline_assets.io.partitions import partitions_among
 from pipeline_assets.processes import is_gone
+from pipeline_assets.recovery.code_location import ANY_ASSETS
 from pipeline_assets.recovery.rollback_targets import (
     NEVER,
     Entry,
@@ -29,7 +30,7 @@ from pipeline_assets.recovery.rollback_targets import (
     Wanted,
     refuse_unrestorable,
 )
-from pipeline_assets.recovery.tables import ANY_ASSETS, NoSuchStage, Outputs, outputs_of, planned_by
+from pipeline_assets.recovery.tables import NoSuchStage, Outputs, outputs_of, planned_by
 
 UNDO, TO = "undo", "to"
 

@@ -5,12 +5,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import unquote
 
+from pipeline_assets.delta import names
 from pipeline_assets.delta.decide import Mode, Name
 from pipeline_assets.delta.partitions import Partition, read_value
 from pipeline_assets.delta.record import Part
 from pipeline_assets.delta.restorable import NotRestorable, refuse_gone
 from pipeline_assets.delta.states import shown_until
 from pipeline_assets.delta.table import Live, Table
+from pipeline_assets.errors import DamagedTable
 from pipeline_assets.io.outputs import Output
 from pipeline_assets.io.partitions import types_of
 
@@ -80,11 +82,15 @@ class Entry:
 
 @dataclass
 class History:
-    """What the log of a table says of an output's partitions, newest first. whole: whether it says all."""
+    """What the log of a table says of an output's partitions, newest first.
+
+    oldest: the version of the oldest entry that there is. whole: whether the log says all.
+    """
 
     table: Table
     output: Output
     moments: dict[str, list[Moment]] = field(default_factory=dict)
+    oldest: int = 0
     whole: bool = False
 
     @classmethod
@@ -99,6 +105,7 @@ class History:
             for key, part in record.parts.items():
                 moment = Moment(commit.version, record.kind, int(commit.info.get("timestamp", 0)), part)
                 found.moments.setdefault(key, []).append(moment)
+        found.oldest = oldest
         found.whole = oldest == 0 or (table.base is not None and oldest <= table.base + 1)
         return found
 
@@ -167,12 +174,21 @@ class History:
     def _version(self, one: Partition, back: Moment | None) -> int | None:
         """The version to go back to; None for nothing."""
         if back is None:
-            if not self.whole:
+            if not self.whole and not self._is_new(one.key):
                 raise self._refused(one.key, "its log does not go back any more to what was there before")
             return self.table.base
         if back.part is None and self.table.base is None:
             return None
         return shown_until(self.table, self.output.name, one, back.version)
+
+    def _is_new(self, key: str) -> bool:
+        """Whether nothing of a partition is older than the log: its entries were cleaned up before the partition began."""
+        if self.table.base is not None:
+            return False
+        try:
+            return names.data(self.output.name, key) not in self.table.log.txns(self.oldest)
+        except DamagedTable:
+            return False
 
     def _own_files(self, one: Partition, mine: Collection[Name]) -> list[str] | None:
         """Of a partition that is appended to the files of some checkpoints; None where they are not all as they were."""

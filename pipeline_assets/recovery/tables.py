@@ -11,8 +11,6 @@ from pipeline_assets.errors import ConfigurationError, PermanentError
 from pipeline_assets.io.outputs import Output, of_asset
 from pipeline_assets.recovery.plan import keys_of, settings_by_resource
 
-ANY_ASSETS, EPHEMERAL = "__ASSET_JOB", "__ephemeral_asset_job__"
-"""Dagster's job of all assets of a code location, whichever pipelines they belong to; and that of `dg.materialize`."""
 Outputs = Mapping[str, Output]
 """Outputs by their name, which is the asset's key."""
 
@@ -93,3 +91,8 @@ def assets_by_step(instance: DagsterInstance, run: DagsterRun) -> dict[str, list
             made = (out.properties.asset_key for out in steps[key].outputs if out.properties is not None)
             found[key] = list(dict.fromkeys(one for one in made if one is not None))
     return found
+
+
+def steps_planned(instance: DagsterInstance, run: DagsterRun) -> dict[AssetKey, str]:
+    """For each asset that a run set out to make the step that makes it."""
+    return {key: step for step, keys in assets_by_step(instance, run).items() for key in keys}

@@ -24,13 +24,14 @@ class Entry:
 
 @dataclass
 class Plan:
-    """A rollback that survives its process."""
+    """A rollback that survives its process. seen: the version of each table when it was made."""
 
     id: int
     chain: Chain
     entries: list[Entry]
     fence: int
     made: int
+    seen: dict[str, int] = field(default_factory=dict)
 
     @property
     def stages(self) -> list[str]:
@@ -103,7 +104,8 @@ def make_plan(world: World, chain: Chain, number: int) -> Plan:
             entry.target = before_all(world, output, key, entry.undone)
         entries.append(entry)
     chain.last = fence = max(world.clock, chain.last + 1)
-    return Plan(number, chain, entries, fence, world.clock)
+    seen = {entry.stage: world.tables[entry.stage].version for entry in entries}
+    return Plan(number, chain, entries, fence, world.clock, seen)
 
 
 def before_all(world: World, output: str, key: str, undone: set[Name]) -> tuple[Item, ...]:
@@ -128,6 +130,24 @@ def as_planned(world: World, plan: Plan, entry: Entry) -> bool:
         return bool(live) and live[-1].name == entry.expected and entry.key not in table.newest.foreign
     shown = live[-1:] if entry.stage in MERGED else live
     return not any(item.name.chain == plan.chain.number and item.name not in world.undone for item in shown)
+
+
+def committed_since(world: World, plan: Plan, entry: Entry) -> bool:
+    """Whether the chain has committed to the partition since the plan; also where another has replaced it already."""
+    mine = (entry.stage, entry.key, plan.chain.number)
+    return "seen" not in world.without and any(
+        (name.output, name.partition, name.chain) == mine and version > plan.seen[entry.stage]
+        for name, version, _ in world.commits
+    )
+
+
+def all_undone(world: World, plan: Plan, stage: str) -> None:
+    """P7: nothing that the chain wrote before it was rolled back is left. Raises Broken."""
+    keys = {entry.key for entry in plan.entries if entry.stage == stage}
+    for name, _, _ in world.commits:
+        mine = (name.output, name.chain) == (stage, plan.chain.number) and name.partition in keys
+        if mine and name not in world.undone:
+            raise Broken(f"P7 what a chain wrote into {stage} was rolled back, and is not undone")
 
 
 @dataclass
@@ -171,6 +191,8 @@ class Rollbacks:
                 version, entries = table.version, [one for one in plan.entries if one.stage == stage]
                 if not all(as_planned(self.world, plan, one) for one in entries):
                     return False
+                if any(committed_since(self.world, plan, one) for one in entries):
+                    return False
                 fence = names.fence(plan.chain.number)
                 txns = {fence: max(plan.fence, table.txns.get(fence, 0)), progress: HELD}
                 yield
@@ -208,3 +230,4 @@ class Rollbacks:
                 table.commit(version, data, {**free, progress: RESTORED})
                 for one in entries:
                     table.undone |= one.undone
+                all_undone(self.world, plan, stage)

@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from pipeline_assets.delta.decide import RULES, Rule
 from pipeline_assets_tests.protocol.explore import Explorer, explore, first_broken
-from pipeline_assets_tests.protocol.world import STAGES, World
+from pipeline_assets_tests.protocol.world import STAGES, Broken, World
 
 SCHEDULES = int(os.environ.get("PIPELINE_ASSETS_EXPLORE", "400"))
 ENOUGH = 2000
@@ -64,6 +64,37 @@ def test_each_rule_of_the_decision_is_needed(missing: Rule) -> None:
 )
 def test_each_rule_around_the_decision_is_needed(missing: str) -> None:
     assert first_broken(range(ENOUGH), without=missing) is not None
+
+
+def late_commit(without: str = "") -> World:
+    """A chain commits between its rollback's plan and its hold, and another replaces it: too rare for seeds to find."""
+    world = World(random.Random(0), without=frozenset({without}), faults=False)
+    explorer = Explorer(world)
+    late = explorer.new_chain(["a"], ["raw"])
+    explorer.start(late, again=False)
+    for _ in range(3):
+        explorer.step(0)  # it has decided to write, and has not yet
+    zombie = explorer.threads.pop()[0]
+    late.status, late.run = "failed", late.run + 1
+    explorer.roll_back(late)
+    explorer.step(0)
+    next(zombie)
+    assert [name.chain for name, _, _ in world.commits] == [late.number]
+    world.clock += 9
+    explorer.start(explorer.new_chain(["a"], ["raw"]), again=False)
+    while explorer.at_work("run"):
+        explorer.step(1)
+    assert len(world.commits) == 2
+    explorer.drain()
+    return world
+
+
+def test_a_rollback_sees_what_its_chain_has_committed_since_the_plan() -> None:
+    world = late_commit()
+    assert world.count["planned again"] == 1
+    assert world.commits[0][0] in world.undone
+    with pytest.raises(Broken, match="P7"):
+        late_commit(without="seen")
 
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])

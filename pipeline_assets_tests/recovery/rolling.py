@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import dagster as dg
@@ -53,6 +54,11 @@ class Shop:
         )
         self.job = self.defs.resolve_job_def("shop_job")
 
+    @property
+    def module(self) -> str:
+        """A name for its code location: one of its own, since Dagster remembers code locations."""
+        return f"shop_of_{Path(self.tables.uri).parent.name}"
+
     def begin(self, context: dg.AssetExecutionContext) -> None:
         """A stage computes."""
         name = context.asset_key.path[-1]
@@ -92,6 +98,13 @@ class Shop:
     def places(self) -> list[Location]:
         """The stages' tables."""
         return [self.tables.child("shop", name) for name in "abc"]
+
+
+def code_location(module: str, defs: dg.Definitions) -> ModuleType:
+    """A module that has definitions, for `sys.modules`."""
+    found = ModuleType(module)
+    found.defs = defs
+    return found
 
 
 def told() -> Path:

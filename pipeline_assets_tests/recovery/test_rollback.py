@@ -1,5 +1,6 @@
 """Undo a run, or go back to one: what becomes of the tables, of Dagster's view, and of the runs after it."""
 
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -7,8 +8,11 @@ import polars as pl
 import pytest
 from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
 from dagster._core.loader import LoadingContextForTest
+from deltalake import DeltaTable
 
 from pipeline_assets.delta.location import Location
+from pipeline_assets.delta.log import log_of
+from pipeline_assets.delta.table import open_table
 from pipeline_assets.errors import NotMaterialized
 from pipeline_assets.recovery.owed import owed
 from pipeline_assets.recovery.resume import resume
@@ -274,3 +278,29 @@ def test_one_partition_of_a_range_is_undone_and_a_resume_makes_that_alone(
     assert values(place, "key") == ["a", "c"]
     assert resume(instance, run, job).success
     assert evidence.rows(place).rows() == [(1, "a"), (1, "c"), (2, "b")]
+
+
+def test_what_was_undone_is_known_when_the_log_has_forgotten_the_rollback(shop: Shop) -> None:
+    """Whichever tool cleaned it up: a resume makes it again, and nobody takes it for there."""
+
+    def undone() -> list[int]:
+        tables = filter(None, map(open_table, shop.places()))
+        return [len(table.undone()) for table in tables]
+
+    shop.run(1)
+    second = shop.run(2)
+    shop.undo(second, stage="shop/a")
+    shop.undo(second, stage="shop/b")
+    shop.run(3, "a", "b")
+    assert undone() == [1, 1, 0]
+    for place in shop.places():
+        DeltaTable(place.uri).create_checkpoint()
+        *old, _ = sorted(Path(place.uri, "_delta_log").glob("*.json"))
+        for entry in old:
+            entry.unlink()
+    log_of.cache_clear()
+    assert undone() == [1, 1, 0]
+    shop.tell(2)
+    assert resume(shop.instance, second, shop.job).success
+    assert shop.computed == ["a", "b"]
+    assert shop.values() == {"a": 2, "b": 2, "c": 2}

@@ -7,12 +7,15 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from deltalake import DeltaTable
 
 from pipeline_assets.delta.location import Location
+from pipeline_assets.delta.restorable import NotRestorable, TargetGone
 from pipeline_assets.errors import GivenUp, PipelineAssetsError
+from pipeline_assets.recovery.owed import owed
 from pipeline_assets.recovery.rollback import continue_, roll_back
 from pipeline_assets.recovery.rollback_plan import UNDO, Asked, NothingToUndo
-from pipeline_assets.recovery.rollback_store import LIFTED, Store
+from pipeline_assets.recovery.rollback_store import LIFTED, RESTORING, Store
 from pipeline_assets_tests.recovery import evidence, gathering
 from pipeline_assets_tests.recovery.children import KILLED
 from pipeline_assets_tests.recovery.rolling import Shop, shown, told, values
@@ -150,3 +153,64 @@ def test_a_zombie_of_an_undone_run_cannot_commit(instance: dg.DagsterInstance, t
     told().write_text("3")
     shop.run(3)
     assert shop.values() == {"a": 3, "b": 3, "c": 3}
+
+
+def lose(shop: Shop, stage: str) -> Path:
+    """Take the file away that a stage's table had at version 0; where it is now."""
+    place = shop.tables.child("shop", stage)
+    (path,) = DeltaTable(place.uri, version=0).file_uris()
+    return Path(path).rename(Path(shop.tables.uri, f"lost-{stage}.parquet"))
+
+
+def test_where_a_target_goes_before_any_table_is_back_all_is_lifted(shop: Shop, prepared: Prepared) -> None:
+    before = [shown(place) for place in shop.places()]
+    assert end(rollback("--undo", prepared.second, "--yes", crash="rollback:6")) == KILLED
+    lose(shop, "b")
+    with pytest.raises(NotRestorable, match=r"was vacuumed\. Nothing in it was changed"):
+        continue_(shop.instance, shop.job)
+    assert [shown(place) for place in shop.places()] == before
+    fold = Store(shop.tables).read()
+    assert (fold.open, fold.owner) == (None, None)
+    shop.run(3)
+    assert shop.values() == {"a": 3, "b": 3, "c": 3}
+
+
+def test_one_that_was_lifted_is_never_restored_by_whoever_comes_late(shop: Shop, prepared: Prepared) -> None:
+    """The first table was lifted, and who did it died before it could say so."""
+    assert end(rollback("--undo", prepared.second, "--yes", crash="rollback:6")) == KILLED
+    file = lose(shop, "b")
+    assert end(rollback("--continue", crash="rollback:2")) == KILLED
+    assert Store(shop.tables).read().open.state == RESTORING
+    file.rename(DeltaTable(shop.places()[1].uri, version=0).file_uris()[0])
+    done = continue_(shop.instance, shop.job)
+    assert shop.values() == {"a": 1, "b": 1, "c": 1}
+    assert [one.state for number, one in Store(shop.tables).read().plans.items() if number != done.id] == [LIFTED]
+    assert [restores(place) for place in shop.places()] == [1, 1, 1]
+
+
+def test_where_a_target_goes_when_tables_are_back_a_person_says_how_it_ends(shop: Shop, prepared: Prepared) -> None:
+    assert end(rollback("--undo", prepared.second, "--yes", crash="rollback:7")) == KILLED
+    lose(shop, "b")
+    for _ in range(2):
+        with pytest.raises(
+            TargetGone, match=r"(?s)was vacuumed while rollback .* others are back already.*--overwrite"
+        ):
+            continue_(shop.instance, shop.job)
+    assert shop.values() == {"a": 1, "b": 2, "c": 2}
+    continue_(shop.instance, shop.job, overwrite=True)
+    assert shop.values() == {"a": 1, "b": None, "c": 1}
+    assert [(one.stage, one.why) for one in owed(shop.instance, shop.job)] == [
+        ("shop/b", "behind"),
+        ("shop/c", "behind"),
+    ]
+    assert [shown(place)["holds"] for place in shop.places()] == [{}, {}, {}]
+
+
+def test_a_file_that_is_brought_back_ends_it_as_planned(shop: Shop, prepared: Prepared) -> None:
+    assert end(rollback("--undo", prepared.second, "--yes", crash="rollback:7")) == KILLED
+    file = lose(shop, "c")
+    with pytest.raises(TargetGone):
+        continue_(shop.instance, shop.job)
+    file.rename(DeltaTable(shop.places()[2].uri, version=0).file_uris()[0])
+    continue_(shop.instance, shop.job)
+    at_the_target(shop)

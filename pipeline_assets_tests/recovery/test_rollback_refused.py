@@ -5,7 +5,6 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import dagster as dg
 import polars as pl
@@ -21,7 +20,7 @@ from pipeline_assets.recovery.rollback import continue_, roll_back
 from pipeline_assets.recovery.rollback_plan import UNDO, Asked, NotRolledBack, plan_of
 from pipeline_assets.settings import io_manager
 from pipeline_assets_tests.recovery import evidence
-from pipeline_assets_tests.recovery.rolling import Shop, on_disk, shown, values
+from pipeline_assets_tests.recovery.rolling import Shop, code_location, on_disk, shown, values
 
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
 
@@ -29,19 +28,13 @@ UNKNOWN = "00000000-0000-4000-8000-000000000000"
 @pytest.fixture
 def shop(instance: dg.DagsterInstance, tables: Location, monkeypatch: pytest.MonkeyPatch) -> Shop:
     found = Shop(instance, tables)
-    location = ModuleType(module_of(found))  # a name of its own: Dagster remembers code locations
-    location.defs = found.defs
-    monkeypatch.setitem(sys.modules, location.__name__, location)
+    monkeypatch.setitem(sys.modules, found.module, code_location(found.module, found.defs))
     return found
-
-
-def module_of(shop: Shop) -> str:
-    return f"shop_of_{Path(shop.tables.uri).parent.name}"
 
 
 def command(shop: Shop, *arguments: str) -> tuple[int, str, str]:
     """`pipeline-assets rollback` in this process: its exit status, stdout, stderr."""
-    done = CliRunner().invoke(cli, ["rollback", *arguments, "-m", module_of(shop)])
+    done = CliRunner().invoke(cli, ["rollback", *arguments, "-m", shop.module])
     return done.exit_code, done.stdout, done.stderr
 
 

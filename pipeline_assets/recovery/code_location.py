@@ -1,0 +1,36 @@
+"""Jobs whose op works on the code location that it is in: that location's other jobs, and how they are launched."""
+
+import dagster as dg
+from dagster import JobDefinition
+from dagster._core.definitions.reconstruct import ReconstructableJob
+
+from pipeline_assets.errors import ConfigurationError
+
+EPHEMERAL, ANY_ASSETS = "__ephemeral_asset_job__", "__ASSET_JOB"
+"""The job of `dg.materialize`, which no code location has, and the one that can run any of a location's assets,
+whichever pipelines they belong to."""
+
+NEVER_AGAIN = {"dagster/max_retries": "0"}
+"""Tags of a run that a person launches and looks at: the daemon does not launch it again."""
+
+
+def job_beside(context: dg.OpExecutionContext, name: str) -> ReconstructableJob:
+    """A job by name, of the code location that has the op's. Raises ConfigurationError."""
+    wanted = ANY_ASSETS if name == EPHEMERAL else name
+    own = context.get_step_execution_context().job
+    if not isinstance(own, ReconstructableJob):
+        raise ConfigurationError(
+            f"{context.job_name} was run by itself (execute_in_process), so it is not known which code location is meant. "
+            "Nothing was changed; launch it from the UI, or with `dagster job execute -m MODULE`."
+        )
+    if not own.repository.get_definition().has_job(wanted):
+        raise ConfigurationError(
+            f"The code location of {context.job_name} has no job {wanted}. Nothing was changed; launch it in the code "
+            "location of the run."
+        )
+    return own.repository.get_reconstructable_job(wanted)
+
+
+def definition_of(job: JobDefinition | ReconstructableJob) -> JobDefinition:
+    """The definition of a job that may be reconstructable."""
+    return job.get_definition() if isinstance(job, ReconstructableJob) else job
