@@ -44,6 +44,7 @@ def test_a_stage_that_goes_on_by_itself_after_its_time_is_followed_to_its_end(
     assert instance.get_run_by_id(run.run_id).is_failure
 
 
+@pytest.mark.slow
 def test_a_run_ends_with_who_looks_after_it_and_can_be_continued(
     instance: dg.DagsterInstance, tables: Location
 ) -> None:
