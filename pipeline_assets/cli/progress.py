@@ -1,7 +1,6 @@
 """How far a run is, for people: a table that changes on a terminal, a line for each change elsewhere."""
 
 import sys
-import threading
 import time
 from contextlib import AbstractContextManager
 from types import TracebackType
@@ -64,6 +63,9 @@ class Shown(AbstractContextManager["Shown"]):
         """Show a line of ours."""
         raise NotImplementedError
 
+    def settle(self) -> None:
+        """What is shown of a run changes no more, and what comes goes below."""
+
     @override
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -110,20 +112,19 @@ class Screen(Shown):
     """A line a stage, that changes; what the run's process prints goes by above."""
 
     def __init__(self, console: Console) -> None:
-        self._console, self._live = console, Live(console=console, auto_refresh=False, transient=False)
+        self._console = console
+        self._live: Live | None = None
         self._run = ""
-        self._lock = threading.Lock()
-        self._live.start()
 
     @override
     def heard(self, progress: Progress) -> None:
-        with self._lock:
-            if self._run not in ("", progress.run.run_id):  # the last one's stays where it is
-                self._live.stop()
-                self._live = Live(console=self._console, auto_refresh=False)
-                self._live.start()
-            self._run = progress.run.run_id
-            self._live.update(_table(progress), refresh=True)
+        if self._run != progress.run.run_id:
+            self.settle()
+        self._run = progress.run.run_id
+        if self._live is None:
+            self._live = Live(console=self._console, auto_refresh=False)
+            self._live.start()
+        self._live.update(_table(progress), refresh=True)
 
     @override
     def printed(self, line: bytes) -> None:
@@ -137,7 +138,13 @@ class Screen(Shown):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._live.stop()
+        self.settle()
+
+    @override
+    def settle(self) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
 
 
 def shown(*, as_json: bool) -> Shown:

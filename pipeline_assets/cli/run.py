@@ -149,6 +149,7 @@ def _one(asked: _Asked, part: Part, screen: Shown, stop: Stop) -> _Done:
         asked.opened, asked.location.repository, asked.location.job, stop, heard, screen.printed, screen.say
     )
     ended = supervisor.to_the_end(run)
+    screen.settle()
     report = None
     if not ended.is_success:
         report = report_of(asked.opened, ended, asked.location.job(ended.job_name), asked.module)

@@ -1,7 +1,7 @@
 """What becomes of an exception out of a stage: another attempt after a while, or the end of the step."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import dagster as dg
@@ -49,11 +49,15 @@ def guarded(step_context: Any) -> Iterator[None]:
             start(attempt, step_context)
             yield
     except (KeyboardInterrupt, DagsterExecutionInterruptedError) as interrupt:
-        attempt.stop()
+        with suppress(KeyboardInterrupt, DagsterExecutionInterruptedError):  # another one, while this one is told
+            attempt.stop()
+            if not isinstance(interrupt, Interrupted):
+                attempt.clock.end_children()
+                report(
+                    attempt, failures(attempt) + 1, "interrupted", "it is not tried again, and commits nothing any more"
+                )
         if isinstance(interrupt, Interrupted):
             raise
-        attempt.clock.end_children()
-        report(attempt, failures(attempt) + 1, "interrupted", "it is not tried again, and commits nothing any more")
         raise Interrupted from interrupt
     except (dg.RetryRequested, DagsterError, GeneratorExit, SystemExit):
         attempt.stop()

@@ -18,7 +18,11 @@ from dagster._core.errors import (
     DagsterUnknownPartitionError,
 )
 from dagster._core.execution.api import create_execution_plan
-from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
+from dagster._core.storage.tags import (
+    ASSET_PARTITION_RANGE_END_TAG,
+    ASSET_PARTITION_RANGE_START_TAG,
+    PARTITION_NAME_TAG,
+)
 from dagster._core.utils import make_new_run_id
 
 from pipeline_assets.errors import PermanentError
@@ -151,8 +155,8 @@ def created_run(
     definition = chosen.get_definition()
     run_id = make_new_run_id()
     tags = {**definition.run_tags, **part.tags, **place_tag(run_id), **({FORCE_TAG: "true"} if force else {})}
-    if not config and part.name is not None and definition.partitioned_config is not None and len(part.tags) < 2:
-        config = definition.partitioned_config.get_run_config_for_partition_key(part.name)
+    if not config and definition.partitioned_config is not None and PARTITION_NAME_TAG in part.tags:
+        config = definition.partitioned_config.get_run_config_for_partition_key(part.tags[PARTITION_NAME_TAG])
     quieted = {name: one for name, one in (loggers or {}).items() if name in definition.loggers}
     config = {**({"loggers": quieted} if quieted else {}), **config}
     loaded = job.repository.get_definition().repository_load_data

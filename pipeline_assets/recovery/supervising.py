@@ -45,6 +45,7 @@ class Stop:
 
     def __init__(self) -> None:
         self.signal: int | None = None
+        self._outer: Stop | None = None
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -52,15 +53,20 @@ class Stop:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {number: signal.signal(number, self._hear) for number in _STOPS}
+        before = {number: signal.signal(number, self.hear) for number in _STOPS}
+        outer = getattr(before[signal.SIGTERM], "__self__", None)
+        self._outer = outer if isinstance(outer, Stop) else None
         try:
             yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def _hear(self, number: int, _: object) -> None:
+    def hear(self, number: int, frame: object) -> None:
+        """A signal has come; who began this is to stop as well."""
         self.signal = number
+        if self._outer is not None:
+            self._outer.hear(number, frame)
 
     def wait(self, seconds: float) -> bool:
         """Wait, unless it is to stop; whether it is to."""
@@ -100,7 +106,7 @@ def supervise(
     except BaseException:  # whatever ends this process: nobody would look after the run
         _ask_to_stop(instance, run, child.process.pid)
         raise
-    code = child.process.returncode
+    code = child.ended()
     by_itself = code >= 0 and _now(instance, run).is_finished
     while not child.silent(FLUSH_SECONDS if by_itself else LEFT_SECONDS):
         if continued_by(instance, run) is not None:
@@ -170,8 +176,15 @@ class _Child:
         self._reader.start()
         with contextlib.suppress(BrokenPipeError):  # it has ended already
             self.process.stdin.write(executing.order(instance, run.run_id).encode())
-            self.process.stdin.close()
+            self.process.stdin.flush()
         self._ended: float | None = None
+
+    def ended(self) -> int:
+        """Its exit status, or minus the signal that killed it."""
+        if self.process.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                self.process.stdin.close()
+        return self.process.wait()
 
     def silent(self, seconds: float) -> bool:
         """Whether all processes that speak for it have ended, or have had so long since it did."""

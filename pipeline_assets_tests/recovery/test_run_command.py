@@ -18,6 +18,7 @@ import pytest
 from pipeline_assets.cli import cli
 from pipeline_assets.cli.progress import Lines
 from pipeline_assets.delta.location import Location
+from pipeline_assets.io.unchanged import FORCE_TAG
 from pipeline_assets.recovery.progress import Progress
 from pipeline_assets_tests.recovery import evidence, recovering_location
 from pipeline_assets_tests.recovery.recovering_location import file
@@ -111,14 +112,16 @@ def test_a_process_that_ends_without_a_word_is_spoken_for(
         "on disk   shop/a version 0, shop/b version 0; nothing else was written",
     ]
     assert instance.get_runs()[0].is_failure
+
+
+@pytest.mark.slow
+def test_a_process_that_ends_itself_is_spoken_for(command: Command, tables: Location) -> None:
     tell("b.exit")
     said = command("run", "shop", "--json").document["runs"][0]["failure"]
     assert (said["stages"], said["why"]) == (["shop/b"], "Its process ended with exit status 7, and no word of why.")
 
 
-def test_what_is_unchanged_runs_where_it_is_forced(
-    command: Command, instance: dg.DagsterInstance, tables: Location
-) -> None:
+def test_a_line_says_what_was_skipped(instance: dg.DagsterInstance, tables: Location) -> None:
     job = recovering_location.definitions().resolve_job_def("shop_job")
     only = [dg.AssetKey(["shop", "a"])]
     assert job.execute_in_process(instance=instance, asset_selection=only).success
@@ -127,9 +130,6 @@ def test_what_is_unchanged_runs_where_it_is_forced(
     Lines(lines).heard(followed(instance, skipped.run_id))
     said = r"shop/a begins\nshop/a done after [\d.]+ s: skipped, unchanged since version 0\n"
     assert re.fullmatch(said, lines.getvalue())
-    forced = command("run", "shop", "--select", 'key:"shop/a"', "--force", "--json")
-    assert (forced.status, forced.document["runs"][0]["stages"][0]["version"]) == (0, 1)
-    assert instance.get_runs()[0].tags["pipeline_assets/force"] == "true"
 
 
 def followed(instance: dg.DagsterInstance, run_id: str) -> Progress:
@@ -167,8 +167,9 @@ def test_a_run_that_is_to_stop_is_cancelled_and_commits_nothing(
 def test_a_range_is_one_run_where_all_say_so_else_a_run_a_partition_until_one_fails(
     command: Command, instance: dg.DagsterInstance, tables: Location
 ) -> None:
-    together = command("run", "together", "--from", "mon", "--to", "wed")
+    together = command("run", "together", "--from", "mon", "--to", "wed", "--force")
     assert together.status == 0, together.err
+    assert instance.get_runs()[0].tags[FORCE_TAG] == "true"
     assert "__ASSET_JOB from mon to wed: one run for all of them.\n" in together.out
     assert values(tables.child("days", "together"), "day") == ["mon", "tue", "wed"]
     tell("mon.raise", "always")
@@ -178,6 +179,13 @@ def test_a_range_is_one_run_where_all_say_so_else_a_run_a_partition_until_one_fa
     assert [(one["partition"], one["success"]) for one in said["runs"]] == [("mon", False)]
     assert "__ASSET_JOB from mon to wed: 3 runs, one after the other." in apart.err
     assert "stage     days/apart [mon]" in apart.err
+
+
+@pytest.mark.slow
+def test_later_partitions_are_begun_after_a_failed_one_where_it_keeps_going(
+    command: Command, instance: dg.DagsterInstance, tables: Location
+) -> None:
+    tell("mon.raise", "always")
     rest = command("run", "apart", "--from", "mon", "--to", "tue", "--keep-going")
     assert (rest.status, values(tables.child("days", "apart"), "day")) == (1, ["tue"])
 

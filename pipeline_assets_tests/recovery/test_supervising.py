@@ -1,6 +1,8 @@
 """A run in a process of its own is followed, shown, and spoken for, whoever ends it and whoever continues it."""
 
 import io
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import dagster as dg
@@ -13,9 +15,11 @@ from pipeline_assets.delta.location import Location
 from pipeline_assets.recovery import endings
 from pipeline_assets.recovery.launch import Part, created_run
 from pipeline_assets.recovery.progress import Progress
+from pipeline_assets.recovery.resume import resume
 from pipeline_assets.recovery.self_recovery import Supervisor
 from pipeline_assets.recovery.supervising import Stop
-from pipeline_assets_tests.recovery import story
+from pipeline_assets_tests.recovery import children, evidence, recovering_location, story
+from pipeline_assets_tests.recovery.recovering_location import file
 from pipeline_assets_tests.stage import slow
 
 
@@ -38,6 +42,30 @@ def test_a_stage_that_goes_on_by_itself_after_its_time_is_followed_to_its_end(
     assert supervisor.runs == [run.run_id, ended.run_id]
     assert b"timed out after 1 s; its process was ended" in b"".join(printed)
     assert instance.get_run_by_id(run.run_id).is_failure
+
+
+@pytest.mark.slow
+def test_a_run_ends_with_who_looks_after_it_and_can_be_continued(
+    instance: dg.DagsterInstance, tables: Location
+) -> None:
+    file("b.wait").write_text("")
+    supervisor = children.start(
+        ["-c", "from pipeline_assets.cli import main; main()", "run", "shop", "-m", recovering_location.__name__]
+    )
+    await_that(file("b.waits").exists)
+    supervisor.kill()
+    supervisor.communicate()
+    run = instance.get_runs()[0].run_id
+    await_that(lambda: instance.get_run_by_id(run).is_failure)
+    assert resume(instance, run, recovering_location.definitions().resolve_job_def("shop_job")).success
+    evidence.all_lawful(instance, [tables.child("shop", name) for name in "abc"])
+
+
+def await_that(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + children.SECONDS
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def test_on_a_terminal_each_stage_has_a_line_that_changes(instance: dg.DagsterInstance, tables: Location) -> None:

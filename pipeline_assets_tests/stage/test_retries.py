@@ -12,11 +12,13 @@ from typing import Any
 import dagster as dg
 import polars as pl
 import pytest
+from dagster._core.errors import DagsterExecutionInterruptedError
 from deltalake import DeltaTable, Field, Schema, write_deltalake
 
 from pipeline_assets import DeltaCheckpointIOManager, stage
 from pipeline_assets.delta.type_errors import NullNotAllowed
 from pipeline_assets.errors import Throttled
+from pipeline_assets.policy import guard
 from pipeline_assets.policy.guard import StageFailed
 from pipeline_assets.policy.policies import NO_BACKOFF, Policy
 from pipeline_assets_tests.io_manager.running import failure, rows, run
@@ -60,6 +62,25 @@ def waits(result: dg.ExecuteInProcessResult) -> list[float]:
     """Seconds that Dagster was told to wait before each further attempt."""
     retries = [event for event in result.all_events if event.is_step_up_for_retry]
     return [event.step_retry_data.seconds_to_wait or 0.0 for event in retries]
+
+
+def test_a_second_signal_while_the_first_is_told_does_not_let_the_stage_be_tried_again(
+    instance: dg.DagsterInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when somebody presses Ctrl-C twice."""
+    flaky = Flaky(KeyboardInterrupt, 1)
+
+    @stage
+    def numbers() -> pl.DataFrame:
+        flaky()
+        return ONE
+
+    def interrupted(*_: object) -> int:
+        raise DagsterExecutionInterruptedError
+
+    monkeypatch.setattr(guard, "failures", interrupted)
+    result = run(instance, tmp_path, [numbers], ok=False)
+    assert (result.success, flaky.calls, waits(result)) == (False, 1, [])
 
 
 def test_a_transient_error_is_tried_again_until_it_is_gone(instance: dg.DagsterInstance, tmp_path: Path) -> None:
