@@ -24,6 +24,7 @@ from pipeline_assets.recovery.disagreements import ANEW, FOREIGN, LOST, REMOVED,
 from pipeline_assets.recovery.owed import BEHIND, STALE
 from pipeline_assets.recovery.resume import resume
 from pipeline_assets.recovery.status import StageStatus, Status, status
+from pipeline_assets.recovery.told import newest_ids
 from pipeline_assets.settings import io_manager
 from pipeline_assets_tests.recovery import children, gathering, story
 from pipeline_assets_tests.recovery.children import KILLED
@@ -272,6 +273,21 @@ def test_a_partition_whose_event_was_lost_is_found_also_long_after(
     forget(home, lost)
     instance.delete_run(deleted)
     assert wrong(status(instance, parts.repository)) == [("parts/first", "x", LOST), ("parts/first", "y", LOST)]
+
+
+def test_our_query_says_what_dagsters_own_say(instance: dg.DagsterInstance, tables: Location) -> None:
+    parts = Parts(instance, io_manager())
+    parts.run("x")
+    parts.broken = {"y"}
+    parts.run("y")
+    keys = [dg.AssetKey(["parts", name]) for name in ("first", "second")]
+    kinds = dg.DagsterEventType.ASSET_MATERIALIZATION, dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED
+    for _ in range(2):
+        found = newest_ids(instance, [one.asset_entry for one in instance.get_asset_records(keys)])
+        for key in keys:
+            ask = instance.event_log_storage.get_latest_storage_id_by_partition
+            assert found[key] == tuple(ask(key, kind) for kind in kinds)
+        instance.wipe_assets(keys[:1])
 
 
 def test_integers_that_a_reader_of_json_may_round_are_strings() -> None:
