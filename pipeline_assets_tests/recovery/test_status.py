@@ -276,18 +276,20 @@ def test_a_partition_whose_event_was_lost_is_found_also_long_after(
 
 
 def test_our_query_says_what_dagsters_own_say(instance: dg.DagsterInstance, tables: Location) -> None:
+    """Also of an asset that was wiped."""
     parts = Parts(instance, io_manager())
-    parts.run("x")
+    parts.run("x", "first")
+    instance.wipe_assets([dg.AssetKey(["parts", "first"])])
+    parts.run("z")
     parts.broken = {"y"}
     parts.run("y")
     keys = [dg.AssetKey(["parts", name]) for name in ("first", "second")]
     kinds = dg.DagsterEventType.ASSET_MATERIALIZATION, dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED
-    for _ in range(2):
-        found = newest_ids(instance, [one.asset_entry for one in instance.get_asset_records(keys)])
-        for key in keys:
-            ask = instance.event_log_storage.get_latest_storage_id_by_partition
-            assert found[key] == tuple(ask(key, kind) for kind in kinds)
-        instance.wipe_assets(keys[:1])
+    found = newest_ids(instance, [one.asset_entry for one in instance.get_asset_records(keys)])
+    for key in keys:
+        asked = (instance.event_log_storage.get_latest_storage_id_by_partition(key, kind) for kind in kinds)
+        assert found[key] == tuple(asked)
+        assert [sorted(ids) for ids in found[key]] == [["z"], ["y", "z"]]
 
 
 def test_integers_that_a_reader_of_json_may_round_are_strings() -> None:
