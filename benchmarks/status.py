@@ -5,6 +5,8 @@
 
 import contextlib
 import io
+import json
+import statistics
 import subprocess
 import sys
 import time
