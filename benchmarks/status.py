@@ -5,6 +5,8 @@
 
 import contextlib
 import io
+import json
+import statistics
 import subprocess
 import sys
 import time
@@ -14,18 +16,17 @@ import dagster as dg
 import many_checkpoints
 from measure import Numbers, main
 
-STAGES, PARTITIONS, ALLOWED = 50, 1000, 2.0
+STAGES, PARTITIONS, TIMES, ALLOWED = 50, 1000, 3, 2.0
 
 
 def ours(folder: Path, made: str = "") -> Numbers:
     """In a process of its own, so that nothing is known yet when it begins; `made` there all is."""
     if not made:
         many_checkpoints.make(folder, folder / "tables", STAGES, PARTITIONS)
-        done = subprocess.run(
-            [sys.executable, __file__, "ours", str(folder), "made"], capture_output=True, text=True, check=True
-        )
-        print(done.stdout.splitlines()[-1])
-        sys.exit(0)
+        arguments = [sys.executable, __file__, "ours", str(folder), "made"]
+        times = [subprocess.run(arguments, capture_output=True, text=True, check=True) for _ in range(TIMES)]
+        said: list[Numbers] = [json.loads(done.stdout.splitlines()[-1]) for done in times]
+        return {name: statistics.median(one[name] for one in said) for name in said[0]}
     from pipeline_assets.cli.shown import show
     from pipeline_assets.cli.status import HEADS, _lines, _rows
     from pipeline_assets.recovery.status import status

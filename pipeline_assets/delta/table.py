@@ -143,11 +143,8 @@ class Table:
     def entries(self, kind: Callable[[str, str], str], output: str) -> dict[str, int]:
         """Of an output the entries of a kind (`names.data`, `names.chain`, …) by partition, all at once."""
         prefix = kind(output, names.WHOLE).removesuffix(names.WHOLE)
-        found = {}
-        for app_id, value in self.txns.items():
-            if app_id.startswith(prefix) and "/" not in (rest := app_id[len(prefix) :]):
-                found[rest if rest == names.WHOLE else unquote(rest)] = value
-        return found
+        own = {app_id[len(prefix) :]: value for app_id, value in self.txns.items() if app_id.startswith(prefix)}
+        return {unquote(key) if "%" in key else key: value for key, value in own.items() if "/" not in key}
 
     def others(self, output: str) -> dict[str, set[str]]:
         """For each partition the other outputs that say of themselves that their data is live there."""

@@ -11,7 +11,7 @@ from pipeline_assets.delta.names import WHOLE
 from pipeline_assets.delta.record import MAKES_DATA, chain_id
 from pipeline_assets.delta.table import Table
 from pipeline_assets.errors import DamagedTable
-from pipeline_assets.io.hearing import RECENT, silent
+from pipeline_assets.io.hearing import RECENT
 from pipeline_assets.io.outputs import Output
 from pipeline_assets.io.partitions import partitions_among
 from pipeline_assets.recovery.run_ends import KILLED, Runs
@@ -133,7 +133,9 @@ class Comparing:
             record = commit.record
             if record is not None and record.kind in MAKES_DATA and record.output == output.name:
                 made[commit.version] = {part.run for part in record.parts.values() if part is not None}
-        quiet = silent(self.instance, set[str]().union(*made.values()))
+        runs = set[str]().union(*made.values())
+        self.runs.load(runs)
+        quiet = self.runs.silent(runs)
         return {version for version, runs in made.items() if runs & quiet}
 
     def _of_lost(self, output: Output, table: Table, key: str, version: int, told: Told) -> Disagreement | None:

@@ -52,10 +52,10 @@ class Looking:
         self.undone = cache(self._undone_of)
         self._rollbacks = cache(lambda root: Store(root).read())
 
-    def open_ahead(self) -> None:
-        """Begin to open all tables, while something else is asked."""
+    def open_ahead(self, stages: Iterable[str]) -> None:
+        """Begin to open the tables of some stages, while something else is asked."""
         pool = ThreadPoolExecutor(OPENING)
-        self._ahead = {name: pool.submit(self._opened, name) for name in self.outputs}
+        self._ahead = {name: pool.submit(self._opened, name) for name in stages}
         pool.shutdown(wait=False)
 
     def table(self, name: str) -> Table | None:

@@ -34,12 +34,15 @@ class Owed:
     run: str | None = None
 
 
-def owed(instance: DagsterInstance, job: JobDefinition, looking: Looking | None = None) -> list[Owed]:
-    """What is owed in the tables of a job's assets, in the order in which it is to be made."""
+def owed(
+    instance: DagsterInstance, job: JobDefinition, looking: Looking | None = None, stages: Iterable[str] | None = None
+) -> list[Owed]:
+    """What is owed in the tables of a job's assets, or of some stages, in the order in which it is to be made."""
     looking = looking or Looking(instance, job)
+    wanted = looking.outputs.keys() if stages is None else set(stages)
     found: list[Owed] = []
     for key in job.asset_layer.asset_graph.toposorted_asset_keys:
-        output = looking.outputs.get(key.to_user_string())
+        output = looking.outputs.get(key.to_user_string()) if key.to_user_string() in wanted else None
         table = looking.table(output.name) if output is not None else None
         if output is None or table is None:
             continue
@@ -61,7 +64,7 @@ def owed_after(instance: DagsterInstance, job: JobDefinition, stages: Iterable[s
         if key not in found and children.has(key):
             found.add(key)
             left += children.get(key).child_keys
-    return [one for one in owed(instance, job) if AssetKey(one.stage.split("/")) in found]
+    return owed(instance, job, stages=[key.to_user_string() for key in found])
 
 
 def _kept(instance: DagsterInstance, output: Output, table: Table, undone: frozenset[Name]) -> list[Owed]:

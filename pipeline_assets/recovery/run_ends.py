@@ -95,6 +95,15 @@ class Runs:
             self._seen[run_id] = self._look(run) if run is not None and not run.is_success else None
         return self._seen[run_id]
 
+    def silent(self, run_ids: Iterable[str]) -> set[str]:
+        """Of some runs those that send no events any more, and may not have sent all."""
+        runs = {run_id: self._run(run_id) for run_id in run_ids}
+        return {
+            run_id
+            for run_id, run in runs.items()
+            if run is None or (not run.is_success and (run.is_finished or is_gone(self.instance, run)))
+        }
+
     def is_good(self, run_id: str) -> bool:
         """Whether a run has succeeded."""
         run = self._run(run_id)

@@ -98,14 +98,14 @@ def status(
     job = repository.get_implicit_global_asset_job_def()
     looking = Looking(instance, job, through_damage=True)
     wanted = stages_of(repository, looking.outputs, pipeline, stage)
-    looking.open_ahead()
+    looking.open_ahead(wanted)
     told = told_of(instance, [looking.outputs[name] for name in wanted])
     runs = Runs(instance)
     unfinished = list(runs.unfinished())
     runs.load(run for one in told.values() for run in one.unfinished.values())
     asking = _Asking(instance, looking, runs, Comparing(instance, runs, module), partitions or stage is not None)
     left: dict[str, list[Owed]] = {}
-    for one in owed(instance, job, looking):
+    for one in owed(instance, job, looking, wanted):
         left.setdefault(one.stage, []).append(one)
     found = [asking.stage(name, group_of(repository, name), told[name], left.get(name, ())) for name in wanted]
     roots = roots_of(looking.outputs[name] for name in wanted)

@@ -3,7 +3,11 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import sqlalchemy
 from dagster import AssetKey, AssetRecordsFilter, DagsterEventType, DagsterInstance, EventLogRecord
+from dagster._core.storage.event_log import SqlEventLogStorage
+from dagster._core.storage.event_log.base import AssetEntry
+from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
 
 from pipeline_assets import checkpoints
 from pipeline_assets.checkpoints import Checkpoint
@@ -53,30 +57,68 @@ class Told:
 
 
 def told_of(instance: DagsterInstance, outputs: Collection[Output]) -> dict[str, Told]:
-    """What the event log says of stages, by their names: a query for all, and one or two for each."""
-    keys = [output.asset_key for output in outputs if output.asset_key is not None]
-    records = {one.asset_entry.asset_key: one.asset_entry for one in instance.get_asset_records(keys)} if keys else {}
+    """What the event log says of stages, by their names."""
+    by_key = {output.asset_key: output for output in outputs if output.asset_key is not None}
+    records = {one.asset_entry.asset_key: one.asset_entry for one in instance.get_asset_records(list(by_key))}
+    ids = newest_ids(instance, [one for key, one in records.items() if by_key[key].partitions_def is not None])
     found = {}
-    for output in outputs:
-        entry = records.get(output.asset_key) if output.asset_key is not None else None
-        record = entry.last_materialization_record if entry is not None else None
-        assert output.asset_key is not None
+    for key, output in by_key.items():
+        record = records[key].last_materialization_record if key in records else None
         newest = event_of(record) if record is not None else None
-        found[output.name] = _told(instance, output, output.asset_key, newest)
+        if output.partitions_def is None:
+            found[output.name] = _of_whole(instance, key, newest)
+        else:
+            made, planned = ids.get(key, ({}, {}))
+            left = [partition for partition, number in planned.items() if number > made.get(partition, -1)]
+            found[output.name] = Told(made, newest, _runs_of(instance, key, left))
     return found
 
 
-def _told(instance: DagsterInstance, output: Output, key: AssetKey, newest: Event | None) -> Told:
+def _of_whole(instance: DagsterInstance, key: AssetKey, newest: Event | None) -> Told:
+    planned = instance.event_log_storage.get_latest_planned_materialization_info(key)
+    is_open = planned is not None and (newest is None or planned.storage_id > newest.id)
+    left = {WHOLE: planned.run_id} if planned is not None and is_open else {}
+    return Told({WHOLE: newest.id} if newest is not None else {}, newest, left)
+
+
+Ids = dict[str, int]
+_KINDS = DagsterEventType.ASSET_MATERIALIZATION, DagsterEventType.ASSET_MATERIALIZATION_PLANNED
+
+
+def newest_ids(instance: DagsterInstance, entries: Sequence[AssetEntry]) -> dict[AssetKey, tuple[Ids, Ids]]:
+    """For each partition of some assets the newest materialization's number, and the newest plan's.
+
+    As `get_latest_storage_id_by_partition` says, which is to be asked twice for each asset, and opens a connection each time;
+    one query of an index for all of them takes half as long. It is asked where an asset was wiped.
+    """
     log = instance.event_log_storage
-    if output.partitions_def is None:
-        planned = log.get_latest_planned_materialization_info(key)
-        is_open = planned is not None and (newest is None or planned.storage_id > newest.id)
-        left = {WHOLE: planned.run_id} if planned is not None and is_open else {}
-        return Told({WHOLE: newest.id} if newest is not None else {}, newest, left)
-    ids = dict(log.get_latest_storage_id_by_partition(key, DagsterEventType.ASSET_MATERIALIZATION))
-    plans = log.get_latest_storage_id_by_partition(key, DagsterEventType.ASSET_MATERIALIZATION_PLANNED)
-    open_ = [partition for partition, number in plans.items() if number > ids.get(partition, -1)]
-    return Told(ids, newest, _runs_of(instance, key, open_))
+    found: dict[AssetKey, tuple[Ids, Ids]] = {}
+    together: dict[str, tuple[Ids, Ids]] = {}
+    for entry in entries:
+        key = entry.asset_key
+        if isinstance(log, SqlEventLogStorage) and not _was_wiped(entry):
+            together[key.to_string()] = found[key] = {}, {}
+        else:
+            made, planned = (dict(log.get_latest_storage_id_by_partition(key, kind)) for kind in _KINDS)
+            found[key] = made, planned
+    if isinstance(log, SqlEventLogStorage) and together:
+        columns = SqlEventLogStorageTable.c
+        group = columns.asset_key, columns.dagster_event_type, columns.partition
+        query = (
+            sqlalchemy.select(*group, sqlalchemy.func.max(columns.id))
+            .where(columns.asset_key.in_(list(together)), columns.partition.is_not(None))
+            .where(columns.dagster_event_type.in_([kind.value for kind in _KINDS]))
+            .group_by(*group)
+        )
+        with log.index_connection() as connection:
+            for asset, kind, partition, number in connection.execute(query):
+                together[asset][kind != _KINDS[0].value][partition] = number
+    return found
+
+
+def _was_wiped(entry: AssetEntry) -> bool:
+    details = entry.asset_details
+    return details is not None and details.last_wipe_timestamp is not None
 
 
 def _runs_of(instance: DagsterInstance, key: AssetKey, partitions: Sequence[str]) -> dict[str, str]:

@@ -24,6 +24,7 @@ from pipeline_assets.recovery.disagreements import ANEW, FOREIGN, LOST, REMOVED,
 from pipeline_assets.recovery.owed import BEHIND, STALE
 from pipeline_assets.recovery.resume import resume
 from pipeline_assets.recovery.status import StageStatus, Status, status
+from pipeline_assets.recovery.told import newest_ids
 from pipeline_assets.settings import io_manager
 from pipeline_assets_tests.recovery import children, gathering, story
 from pipeline_assets_tests.recovery.children import KILLED
@@ -272,6 +273,23 @@ def test_a_partition_whose_event_was_lost_is_found_also_long_after(
     forget(home, lost)
     instance.delete_run(deleted)
     assert wrong(status(instance, parts.repository)) == [("parts/first", "x", LOST), ("parts/first", "y", LOST)]
+
+
+def test_our_query_says_what_dagsters_own_say(instance: dg.DagsterInstance, tables: Location) -> None:
+    """Also of an asset that was wiped."""
+    parts = Parts(instance, io_manager())
+    parts.run("x", "first")
+    instance.wipe_assets([dg.AssetKey(["parts", "first"])])
+    parts.run("z")
+    parts.broken = {"y"}
+    parts.run("y")
+    keys = [dg.AssetKey(["parts", name]) for name in ("first", "second")]
+    kinds = dg.DagsterEventType.ASSET_MATERIALIZATION, dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED
+    found = newest_ids(instance, [one.asset_entry for one in instance.get_asset_records(keys)])
+    for key in keys:
+        asked = (instance.event_log_storage.get_latest_storage_id_by_partition(key, kind) for kind in kinds)
+        assert found[key] == tuple(asked)
+        assert [sorted(ids) for ids in found[key]] == [["z"], ["y", "z"]]
 
 
 def test_integers_that_a_reader_of_json_may_round_are_strings() -> None:
