@@ -2,12 +2,16 @@
 
 import os
 import shutil
+import signal
 import subprocess
+import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -33,12 +37,26 @@ def server(folder: Path) -> Iterator[Postgres]:
     for above in folder.parents[:3]:
         above.chmod(above.stat().st_mode | 0o011)
     _run([found.programs / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "--no-sync"])
-    options = f"-c listen_addresses= -c unix_socket_directories={folder} -c fsync=off"
-    _run([found.programs / "pg_ctl", "-D", data, "-w", "-o", options, "-l", folder / "log", "start"])
+    command = [found.programs / "postgres", "-D", data, "-c", "listen_addresses=", "-c", "fsync=off"]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            _as_postgres([*command, "-c", f"unix_socket_directories={folder}"]), stdout=log, stderr=log, cwd="/"
+        )
     try:
+        _wait_for(found, process)
         yield found
     finally:
-        _run([found.programs / "pg_ctl", "-D", data, "-m", "immediate", "stop"])
+        process.send_signal(signal.SIGQUIT)  # at once, without writing anything
+        process.wait(SECONDS)
+
+
+def _wait_for(server: Postgres, process: "subprocess.Popen[bytes]") -> None:
+    deadline = time.monotonic() + SECONDS
+    asked = [str(server.programs / "pg_isready"), "-q", "-h", str(server.folder)]
+    while subprocess.run(asked, check=False).returncode != 0:
+        said = (server.folder / "log").read_text()
+        assert process.poll() is None and time.monotonic() < deadline, f"PostgreSQL did not start: {said}"
+        time.sleep(0.05)
 
 
 def _programs() -> Path:
@@ -48,6 +66,10 @@ def _programs() -> Path:
 
 
 def _run(command: Sequence[str | Path]) -> None:
+    subprocess.run(_as_postgres(command), check=True, stdout=subprocess.DEVNULL, cwd="/")
+
+
+def _as_postgres(command: Sequence[str | Path]) -> list[str]:
     """As the user postgres where this is root, whom the server refuses."""
     as_whom = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"] if os.geteuid() == 0 else []
-    subprocess.run([*as_whom, *map(str, command)], check=True, stdout=subprocess.DEVNULL, cwd="/")
+    return [*as_whom, *map(str, command)]

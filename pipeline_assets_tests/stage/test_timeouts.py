@@ -146,7 +146,7 @@ def test_the_child_processes_of_a_stage_end_with_it_and_others_do_not(
 def test_a_stage_that_may_be_tried_again_is_and_succeeds(instance: dg.DagsterInstance, tmp_path: Path) -> None:
     calls = []
 
-    @stage(timeout=0.5, retry_on_timeout=True, max_retries=1)
+    @stage(timeout=2, retry_on_timeout=True, max_retries=1)
     def slow_at_first() -> pl.DataFrame:
         calls.append(1)
         if len(calls) == 1:
@@ -174,23 +174,22 @@ def test_each_attempt_has_the_whole_time(instance: dg.DagsterInstance, tmp_path:
 
 
 def test_a_stage_that_is_quick_enough_is_not_disturbed_later(instance: dg.DagsterInstance, tmp_path: Path) -> None:
-    @stage(timeout=0.4)
+    @stage(timeout=2)
     def quick() -> pl.DataFrame:
         return ONE
 
     @stage
     def after(quick: pl.DataFrame) -> pl.DataFrame:
-        time.sleep(0.8)
+        time.sleep(2.5)  # until long after the time of the first would have been up
         return quick
 
     run(instance, tmp_path, [quick, after])
-    time.sleep(0.5)
 
 
 def test_the_attempt_that_timed_out_is_fenced(instance: dg.DagsterInstance, tmp_path: Path) -> None:
     slow = [False]
 
-    @stage(timeout=0.5)
+    @stage(timeout=2)
     def numbers() -> pl.DataFrame:
         time.sleep(LONG if slow[0] else 0)
         return ONE
@@ -207,7 +206,7 @@ def test_the_attempt_that_timed_out_is_fenced(instance: dg.DagsterInstance, tmp_
 def test_what_is_committed_when_the_time_is_up_stands_and_is_adopted_by_the_next_attempt(
     instance: dg.DagsterInstance, tmp_path: Path
 ) -> None:
-    @stage(timeout=1, retry_on_timeout=True, max_retries=1, outs={"left": dg.AssetOut(), "right": dg.AssetOut()})
+    @stage(timeout=3, retry_on_timeout=True, max_retries=1, outs={"left": dg.AssetOut(), "right": dg.AssetOut()})
     def both(context: dg.AssetExecutionContext) -> Iterator[dg.Output[pl.DataFrame]]:
         yield dg.Output(ONE, output_name="left")
         time.sleep(0 if context.retry_number else LONG)
