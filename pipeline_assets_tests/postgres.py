@@ -55,7 +55,8 @@ def _wait_for(server: Postgres, process: "subprocess.Popen[bytes]") -> None:
     asked = [str(server.programs / "pg_isready"), "-q", "-h", str(server.folder)]
     while subprocess.run(asked, check=False).returncode != 0:
         said = (server.folder / "log").read_text()
-        assert process.poll() is None and time.monotonic() < deadline, f"PostgreSQL did not start: {said}"
+        over = process.poll() is not None or time.monotonic() > deadline
+        assert not over, f"PostgreSQL did not start: {said}"
         time.sleep(0.05)
 
 
