@@ -191,8 +191,10 @@ def events_of(
     wanted = AssetRecordsFilter(asset_key=asset_key, asset_partitions=keys, after_timestamp=after)
     found: dict[str, AssetMaterialization] = {}
     missing, cursor, more = set(versions), None, bool(versions)
+    limit = _FIRST_PAGE if len(versions) == 1 else _PAGE
     while missing and more:
-        page = instance.fetch_materializations(wanted, _PAGE, cursor)
+        page = instance.fetch_materializations(wanted, limit, cursor)
+        limit = _PAGE
         cursor, more = page.cursor, page.has_more
         for record in page.records:
             event = record.asset_materialization
