@@ -31,7 +31,7 @@ ui: $(ENV) ## the Dagster UI on http://127.0.0.1:3000
 	@$(BIN)/dagster dev -h 127.0.0.1 $(ARGS)
 
 test: $(ENV) ## the tests (ARGS="-k name" for some of them)
-	@$(BIN)/python -m pytest --durations=25 $(ARGS)
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --durations=25 $(ARGS)
 
 lint: $(ENV) ## ruff's rules and format, and the direction of the imports
 	@red=0

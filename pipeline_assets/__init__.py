@@ -4,6 +4,7 @@ from pipeline_assets.errors import PermanentError, PipelineAssetsError, Transien
 from pipeline_assets.io.merge_config import MergeConfig, MergeOperationsConfig, MergeType, SchemaMode, WriteMode
 from pipeline_assets.io_manager import DeltaCheckpointIOManager
 from pipeline_assets.policy.fingerprints import files_fingerprint
+from pipeline_assets.recovery.on_failure import on_failure
 from pipeline_assets.stage import stage
 
 __all__ = [
@@ -17,5 +18,6 @@ __all__ = [
     "TransientError",
     "WriteMode",
     "files_fingerprint",
+    "on_failure",
     "stage",
 ]

@@ -19,6 +19,8 @@ from pipeline_assets.step_starts import STARTS, heard, newest_first, step_starts
 
 CONTINUES_TAG = "pipeline_assets/continues"
 """Set by our planner: the id of the run that this one continues. A re-execution inherits it, and has another parent."""
+BEGINS_TAG = "pipeline_assets/begins_after"
+"""Set by our planner: the id of the parent of a run that begins a chain of its own, whatever it executes."""
 _ENDS = {
     DagsterEventType.PIPELINE_FAILURE: "has failed already",
     DagsterEventType.PIPELINE_CANCELED: "was cancelled",
@@ -93,7 +95,9 @@ def attempt_of(instance: DagsterInstance, run: DagsterRun, step_key: str, nth: i
             number = _numbered(found[:nth] if run_id == run.run_id else found, number)
         return number
 
-    return Attempt(chain, run.run_id, step_key, nth, numbered, since=_began(instance, chain))
+    return Attempt(
+        chain, run.run_id, step_key, nth, numbered, since=began(instance, chain) if len(chain.runs) > 1 else None
+    )
 
 
 def _numbered(moments: Iterable[int], before: int) -> int:
@@ -103,8 +107,9 @@ def _numbered(moments: Iterable[int], before: int) -> int:
     return before
 
 
-def _began(instance: DagsterInstance, chain: Chain) -> int | None:
-    first = instance.get_run_record_by_id(chain.first) if len(chain.runs) > 1 else None
+def began(instance: DagsterInstance, chain: Chain) -> int | None:
+    """When a chain's first run began (ms); None where it was deleted."""
+    first = instance.get_run_record_by_id(chain.first)
     return int((first.start_time or first.create_timestamp.timestamp()) * 1000) if first is not None else None
 
 
@@ -179,6 +184,8 @@ def newest_attempt(instance: DagsterInstance, runs: Sequence[DagsterRun]) -> int
 
 def _continues(instance: DagsterInstance, run: DagsterRun, chain: Chain) -> bool:
     """Whether a run continues the chain of its parent: our planner says so, or it repeats nothing that succeeded there."""
+    if run.tags.get(BEGINS_TAG) == chain.runs[-1]:
+        return False
     return run.tags.get(CONTINUES_TAG) == chain.runs[-1] or not succeeded(instance, chain) & steps_of(instance, run)
 
 

@@ -146,21 +146,29 @@ def remembered(
     instance: DagsterInstance, asset_key: AssetKey, partitions: Sequence[str], since: float | None = None
 ) -> Iterator[Checkpoint]:
     """Checkpoints of an asset's partitions in the event log, newest event first."""
+    for checkpoint, _ in _told(instance, asset_key, partitions, since):
+        yield checkpoint
+
+
+def _told(
+    instance: DagsterInstance, asset_key: AssetKey, partitions: Sequence[str], since: float | None
+) -> Iterator[tuple[Checkpoint, AssetMaterialization]]:
+    """The same with the events, of which a page is fetched when it is wanted: of one partition few will do, mostly."""
     keys = None if WHOLE in partitions else list(partitions)
+    wanted = AssetRecordsFilter(asset_key=asset_key, asset_partitions=keys, after_timestamp=since)
     cursor: str | None = None
     limit = _FIRST_PAGE if len(partitions) == 1 else _PAGE
     while True:
-        wanted = AssetRecordsFilter(asset_key=asset_key, asset_partitions=keys, after_timestamp=since)
-        found = instance.fetch_materializations(wanted, limit, cursor)
+        page = instance.fetch_materializations(wanted, limit, cursor)
         limit = _PAGE
-        for record in found.records:
-            if record.asset_materialization is not None:
-                checkpoint = checkpoint_of(record.asset_materialization, record.storage_id)
-                if checkpoint is not None:
-                    yield checkpoint
-        if not found.has_more:
+        for record in page.records:
+            event = record.asset_materialization
+            checkpoint = checkpoint_of(event, record.storage_id) if event is not None else None
+            if event is not None and checkpoint is not None:
+                yield checkpoint, event
+        if not page.has_more:
             return
-        cursor = found.cursor
+        cursor = page.cursor
 
 
 def of_version(
@@ -186,25 +194,20 @@ def events_of(
 
     since: before this (seconds since 1970) there is none, by whatever clock.
     """
-    keys = None if WHOLE in versions else list(versions)
     after = since - _SLACK_SECONDS if since is not None else None
-    wanted = AssetRecordsFilter(asset_key=asset_key, asset_partitions=keys, after_timestamp=after)
     found: dict[str, AssetMaterialization] = {}
-    missing, cursor, more = set(versions), None, bool(versions)
-    limit = _FIRST_PAGE if len(versions) == 1 else _PAGE
-    while missing and more:
-        page = instance.fetch_materializations(wanted, limit, cursor)
-        limit = _PAGE
-        cursor, more = page.cursor, page.has_more
-        for record in page.records:
-            event = record.asset_materialization
-            one = checkpoint_of(event, record.storage_id) if event is not None else None
-            if event is None or one is None or one.table_id != table_id or versions.get(one.partition) != one.version:
-                continue
-            if not {ADOPTED, KEPT, RESTORED, SKIPPED} & event.metadata.keys():
-                found[one.partition] = event
-                missing.discard(one.partition)
-            found.setdefault(one.partition, event)
+    missing = set(versions)
+    if not missing:
+        return found
+    for one, event in _told(instance, asset_key, list(versions), after):
+        if one.table_id != table_id or versions.get(one.partition) != one.version:
+            continue
+        if not {ADOPTED, KEPT, RESTORED, SKIPPED} & event.metadata.keys():
+            found[one.partition] = event
+            missing.discard(one.partition)
+            if not missing:
+                break
+        found.setdefault(one.partition, event)
     return found
 
 

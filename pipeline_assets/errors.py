@@ -28,10 +28,18 @@
     │   ├── MergeRefused            delta/merge.py
     │   ├── NotRestorable           delta/restorable.py
     │   ├── NotResumable            recovery/plan.py
+    │   │   ├── AlreadyContinued    recovery/claims.py
+    │   │   └── StalePlan           recovery/planning.py
     │   ├── NotAdopted              recovery/adopt.py
     │   ├── NoSuchStage             recovery/tables.py
+    │   ├── NoSuchPipeline          recovery/pipelines.py
+    │   ├── NoSuchPartition         recovery/history.py
     │   ├── NotRolledBack           recovery/rollback_plan.py
-    │   │   └── NothingToUndo
+    │   │   ├── NothingToUndo
+    │   │   └── AnsweredAlready
+    │   ├── NotStarted              recovery/launch.py
+    │   │   └── NoSuchPipeline
+    │   ├── NotRecovered            recovery/recovering.py
     │   ├── AtWork                  recovery/rollback_store.py: a rollback holds the root's lock, or is not at its end
     │   ├── NotConfirmed            cli/rollback.py
     │   ├── BadData                 these may be raised by a stage, too; policy/failures.py gives every

@@ -9,6 +9,7 @@ import polars as pl
 import pyarrow as pa
 from dagster import DagsterInvariantViolationError, InputContext, OutputContext
 from dagster._check import CheckError
+from dagster._core.execution.plan.outputs import StepOutputHandle
 from pydantic import Field
 from typing_extensions import override
 
@@ -268,9 +269,9 @@ def load_type(context: InputContext, default: type) -> tuple[Any, bool]:
 def _writes_itself(context: InputContext, output: Output, keys: Sequence[str]) -> bool:
     """Whether the step that reads these partitions is the one that writes them: a range with its own beginning in it."""
     step_context = _step_context(context)
-    for handle in handles_of(step_context):
-        written = step_context.get_output_context(handle)
-        if written.has_asset_key and written.asset_key == output.asset_key:
+    for one in step_context.step.step_outputs if step_context is not None else ():
+        if one.asset_key is not None and one.asset_key == output.asset_key:
+            written = step_context.get_output_context(StepOutputHandle(step_context.step.key, one.name))
             return set(keys) <= set(partition_keys(written))
     return False
 

@@ -1,14 +1,19 @@
 """Whether the process of a run is gone."""
 
 import functools
+import multiprocessing
 import os
 import socket
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from dagster import DagsterEventType, DagsterInstance, DagsterRun, DagsterRunStatus
+from dagster._core.definitions.reconstruct import ReconstructableJob
 from dagster._core.storage.runs import SqliteRunStorage
+
+from pipeline_assets import heartbeat
 
 PLACE_TAG = "pipeline_assets/place"
 """Where a run's steps are executed; with the run's id, since a re-execution inherits tags."""
@@ -66,6 +71,27 @@ def mark_place(instance: DagsterInstance, run: DagsterRun) -> None:
         instance.add_run_tags(run.run_id, place_tag(run.run_id))
 
 
+def beat(step_context: Any) -> None:
+    """Have the run beat for whose step this process is at work, for as long as the process lives that is the run's.
+
+    That is the one which its steps share, or are started from; where each step has a container of its own there is none.
+    """
+    own = not isinstance(step_context.job, ReconstructableJob) or shares_process(step_context)
+    parent = multiprocessing.parent_process()
+    name = step_context.job_def.executor_def.name
+    from_one = name in {"multiprocess", "multi_or_in_process_executor"} and parent is not None
+    pid = os.getpid() if own else parent.pid if from_one and parent is not None else None
+    if pid is not None:
+        heartbeat.begin(step_context.instance, step_context.dagster_run.run_id, pid)
+
+
+def shares_process(step_context: Any) -> bool:
+    """Whether the run's steps share its process, by the executor that its configuration names."""
+    name = step_context.job_def.executor_def.name
+    config = (step_context.run_config.get("execution") or {}).get("config") or {}
+    return name == "in_process" or (name == "multi_or_in_process_executor" and "in_process" in config)
+
+
 def place_tag(run_id: str) -> dict[str, str]:
     """The tag of a run that is at work here, in this process."""
     return {PLACE_TAG: f"{run_id} {here().host} {here().boot} {here().namespace} {os.getpid()}"}
@@ -77,6 +103,11 @@ def place_of(run: DagsterRun) -> Place | None:
     return Place(*said[:3]) if said else None
 
 
+def pid_here(run: DagsterRun) -> int | None:
+    """The process that has said that it executes a run, where that is one of this host's."""
+    return int(_said(run)[3]) if place_of(run) == here() else None
+
+
 def _said(run: DagsterRun) -> list[str]:
     of_run, *said = run.tags.get(PLACE_TAG, "").split(" ")
     return said if of_run == run.run_id and len(said) == 4 else []
@@ -85,15 +116,16 @@ def _said(run: DagsterRun) -> list[str]:
 def is_gone(instance: DagsterInstance, run: DagsterRun) -> bool | None:
     """Whether a run is at work by its status, while none of the processes that its events name is alive any more.
 
-    None where it cannot be told from here: it is at work on another host, or was launched and has named no process. A
-    process of the same id that began after the event is another one.
+    On another host it is gone when its beats have not come for minutes. None where it cannot be told from here: there it
+    never beat, or it was launched and has named no process. A process of the same id that began after the event is another
+    one.
     """
     if run.status not in _AT_WORK:
         return False
     place = place_of(run)
     if place is not None and place != here():
         restarted = place.host == here().host and place.boot != here().boot
-        return True if restarted else None
+        return restarted or _is_silent(instance, run)
     pids = _pids(instance, run)
     if pids:
         return not any(is_alive(pid, since) for pid, since in pids)
@@ -103,6 +135,11 @@ def is_gone(instance: DagsterInstance, run: DagsterRun) -> bool | None:
     if run.remote_job_origin is not None:
         return None
     return record is not None and time.time() - record.update_timestamp.timestamp() > PATIENCE_SECONDS
+
+
+def _is_silent(instance: DagsterInstance, run: DagsterRun) -> bool | None:
+    seconds = heartbeat.silence(instance, run.run_id)
+    return None if seconds is None else seconds > heartbeat.SILENT_SECONDS
 
 
 def _pids(instance: DagsterInstance, run: DagsterRun) -> list[tuple[int, float]]:

@@ -13,7 +13,8 @@ from pipeline_assets.io_manager import DeltaCheckpointIOManager
 
 ROOT = "PIPELINE_ASSETS_ROOT"
 HOME = "DAGSTER_HOME"
-ROLLBACK_WINDOW = "PIPELINE_ASSETS_ROLLBACK_WINDOW"
+WINDOW = "PIPELINE_ASSETS_ROLLBACK_WINDOW"
+WINDOW_DAYS = 7.0
 
 
 def project_root() -> Path:
@@ -30,21 +31,24 @@ def tables_root() -> str:
     return os.environ.get(ROOT) or str(project_root() / "data")
 
 
+def rollback_window() -> timedelta:
+    """How far back a rollback shall be able to go: PIPELINE_ASSETS_ROLLBACK_WINDOW, in days. Raises ConfigurationError."""
+    said = os.environ.get(WINDOW) or str(WINDOW_DAYS)
+    try:
+        days = timedelta(days=float(said))
+    except (ValueError, OverflowError):
+        days = timedelta(days=-1)
+    if days < timedelta():
+        raise ConfigurationError(
+            f"{WINDOW}={said!r} is no number of days. Nothing was changed; export {WINDOW}={WINDOW_DAYS:g}, or another."
+        )
+    return days
+
+
 def source_folder() -> Path:
     """Where data that was read from elsewhere is kept, parsed; on this machine also where the tables are not."""
     root = tables_root()
     return Path(root) / "source" if "://" not in root else project_root() / "data" / "source"
-
-
-def rollback_window() -> timedelta:
-    """How long a version can be rolled back to: days in PIPELINE_ASSETS_ROLLBACK_WINDOW, 7 unless said."""
-    asked = os.environ.get(ROLLBACK_WINDOW) or "7"
-    try:
-        return timedelta(days=float(asked))
-    except (ValueError, OverflowError) as error:
-        raise ConfigurationError(
-            f"{ROLLBACK_WINDOW}={asked!r} is no number of days. Nothing was changed; set it to one, as 7."
-        ) from error
 
 
 def io_manager() -> DeltaCheckpointIOManager:

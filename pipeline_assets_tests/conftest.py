@@ -11,6 +11,7 @@ import dagster as dg
 import hypothesis
 import pytest
 
+from pipeline_assets_tests.postgres import Postgres, server
 from pipeline_assets_tests.seaweed import S3, NoServer, seaweed
 
 IN_CI = os.environ.get("PIPELINE_ASSETS_CI") == "1"
@@ -74,6 +75,13 @@ def instance(home: Path) -> Iterator[dg.DagsterInstance]:
     """A real instance on disk, which other processes can open by `DAGSTER_HOME`."""
     with dg.DagsterInstance.from_config(str(home)) as opened:
         yield opened
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    """A real PostgreSQL server: `database()`; for tests with the marker `postgres`."""
+    with server(tmp_path_factory.mktemp("postgres")) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

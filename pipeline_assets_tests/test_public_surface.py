@@ -43,6 +43,7 @@ def test_the_names_of_the_package() -> None:
         "TransientError",
         "WriteMode",
         "files_fingerprint",
+        "on_failure",
         "stage",
     ]
 
@@ -73,6 +74,12 @@ def test_the_jobs_and_schedules_of_the_code_location() -> None:
     assert sorted(one.name for one in defs.schedules or ()) == ["flights_daily_schedule", "maintenance_schedule"]
 
 
+def test_what_recovers_by_itself_in_the_code_location() -> None:
+    assert defs.resolve_job_def("recovery_job").name == "recovery_job"
+    sensors = {one.name: one.default_status for one in defs.sensors or ()}
+    assert sensors == dict.fromkeys(("recovery_sensor", "stuck_run_sensor"), dg.DefaultSensorStatus.RUNNING)
+
+
 def test_loading_the_code_location_starts_no_threads() -> None:
     """A worker that is forked from a process with polars' threads at work, as a forkserver preloads it, never ends."""
     counting = "import os; count = lambda: len(os.listdir('/proc/self/task'))"
@@ -83,7 +90,7 @@ def test_loading_the_code_location_starts_no_threads() -> None:
 
 
 def test_the_verbs_of_the_command_line() -> None:
-    assert sorted(cli.commands) == ["adopt", "resume", "rollback"]
+    assert sorted(cli.commands) == ["adopt", "doctor", "history", "resume", "rollback", "run", "status"]
 
 
 def test_every_error_is_either_transient_or_permanent_but_for_what_a_stage_says_itself() -> None:

@@ -3,8 +3,12 @@
 import click
 
 from pipeline_assets.cli.adopt import adopt_command
+from pipeline_assets.cli.doctor import doctor_command
+from pipeline_assets.cli.history import history_command
 from pipeline_assets.cli.resume import resume_command
 from pipeline_assets.cli.rollback import rollback_command
+from pipeline_assets.cli.run import run_command
+from pipeline_assets.cli.status import status_command
 
 
 @click.group()
@@ -13,9 +17,13 @@ def cli() -> None:
     """Pipelines of Delta tables that survive failure."""
 
 
+cli.add_command(run_command)
 cli.add_command(resume_command)
 cli.add_command(adopt_command)
 cli.add_command(rollback_command)
+cli.add_command(status_command)
+cli.add_command(history_command)
+cli.add_command(doctor_command)
 
 
 def main() -> None:

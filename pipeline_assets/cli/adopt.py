@@ -6,13 +6,14 @@ from dataclasses import asdict
 
 import click
 
+from pipeline_assets.cli.completion import stages
 from pipeline_assets.cli.location import CodeLocation, instance
 from pipeline_assets.cli.refusals import DONE, printing_to_stderr, refusing
 from pipeline_assets.recovery.adopt import adopt
 
 
 @click.command("adopt")
-@click.argument("table")
+@click.argument("table", shell_complete=stages)
 @click.option("--version", type=int, help="The version that is meant; refused if the table has moved on since.")
 @click.option("-m", "--module", help="The code location; by default that of pyproject.toml.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")

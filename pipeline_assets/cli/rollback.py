@@ -10,13 +10,15 @@ from typing import Any
 import click
 from dagster import DagsterInstance, JobDefinition
 
+from pipeline_assets.cli.completion import runs, stages
 from pipeline_assets.cli.location import CodeLocation, instance
 from pipeline_assets.cli.refusals import DONE, FAILED, printing_to_stderr, refusing
 from pipeline_assets.delta.names import WHOLE
 from pipeline_assets.delta.restorable import ChangedUnderHold
 from pipeline_assets.errors import PermanentError, describe
 from pipeline_assets.recovery.code_location import ANY_ASSETS
-from pipeline_assets.recovery.refresh import owing
+from pipeline_assets.recovery.failure_report import FailureReport, report_of
+from pipeline_assets.recovery.refresh import Refreshed, owing
 from pipeline_assets.recovery.rollback import RolledBack, continue_, open_rollback, roll_back
 from pipeline_assets.recovery.rollback_plan import TO, UNDO, Asked, Plan, plan_of
 from pipeline_assets.recovery.rollback_targets import NEVER
@@ -28,10 +30,20 @@ class NotConfirmed(PermanentError):
 
 
 @click.command("rollback")
-@click.option("--undo", metavar="RUN", help="What the run (its chain) wrote goes back to what was there before.")
-@click.option("--to", metavar="RUN", help="Every table of the pipeline goes back to what it was when the run ended.")
+@click.option(
+    "--undo",
+    metavar="RUN",
+    shell_complete=runs,
+    help="What the run (its chain) wrote goes back to what was there before.",
+)
+@click.option(
+    "--to",
+    metavar="RUN",
+    shell_complete=runs,
+    help="Every table of the pipeline goes back to what it was when the run ended.",
+)
 @click.option("--continue", "go_on", is_flag=True, help="Ends the rollback that a crash has left open.")
-@click.option("--stage", help="Only this stage, as flights/legs.")
+@click.option("--stage", help="Only this stage, as flights/legs.", shell_complete=stages)
 @click.option("--partition", help="Only this partition.")
 @click.option("--refresh", "refreshing", is_flag=True, help="Make again what is owed then, in order.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be done.")
@@ -143,9 +155,12 @@ def _owing(said: Saying, done: RolledBack) -> int:
     with said.working() as location:
         job = location.job(ANY_ASSETS)
         made = owing(said.opened, job, done.id, stages, make=said.refreshing)
+    report = None if made.success else _report(said, made)
     if said.as_json:
         left = [one.__dict__ for one in made.left]
         document = {"rollback": str(done.id), "plan": _document(done.plan), "runs": list(made.runs), "owed": left}
+        if report is not None:
+            document["failure"] = report.as_json()
         click.echo(json.dumps(document))
     else:
         for run in made.runs:
@@ -153,7 +168,18 @@ def _owing(said: Saying, done: RolledBack) -> int:
         if made.left:
             click.echo("To be made again:")
             click.echo("\n".join(f"  {is_owed(one, said.module)}" for one in made.left))
+        for line in report.lines() if report is not None else ():
+            click.echo(line, err=True)
     return DONE if made.success else FAILED
+
+
+def _report(said: Saying, made: Refreshed) -> FailureReport | None:
+    """Of the run that failed while what is owed was made."""
+    run = said.opened.get_run_by_id(made.runs[-1]) if made.runs else None
+    if run is None:
+        return None
+    with said.working() as location:
+        return report_of(said.opened, run, location.job(run.job_name), said.module)
 
 
 def _lines(plan: Plan) -> list[str]:

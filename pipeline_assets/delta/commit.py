@@ -21,6 +21,7 @@ from filelock import FileLock, Timeout
 
 from pipeline_assets.delta.location import Location
 from pipeline_assets.delta.log import COUNTED, LOG, RECORD
+from pipeline_assets.delta.names import WHOLE, first_to_last
 from pipeline_assets.delta.record import Record
 from pipeline_assets.delta.table import BASE, FOREIGN, Table, open_table
 
@@ -198,7 +199,7 @@ def commit_properties(
 def _told(record: Record) -> dict[str, str]:
     """What a person sees of the commit in the table's history, beside what delta-rs says."""
     keys = sorted(record.parts)
-    partitions = {} if keys in ([], ["*"]) else {"partitions": keys[0] if len(keys) == 1 else f"{keys[0]} … {keys[-1]}"}
+    partitions = {} if keys in ([], [WHOLE]) else {"partitions": first_to_last(keys)}
     what = record.mode.value if record.kind == "write" else record.kind  # delta-rs calls every commit of files "Append"
     return {"checkpoint": what, "output": record.output, **partitions}
 

@@ -1,10 +1,16 @@
 """The application ids of our `txn` entries in a table's log (Delta protocol, "Transaction Identifiers")."""
 
+from collections.abc import Sequence
 from urllib.parse import quote, unquote
 
 PREFIX = "pa"
 WHOLE = "*"
 """The partition of an output that has none."""
+
+
+def first_to_last(partitions: Sequence[str]) -> str:
+    """`2013-01-01 … 2013-01-31`, as messages name a range; the one where there is but one, nothing of none."""
+    return " … ".join(dict.fromkeys([*partitions[:1], *partitions[-1:]]))
 
 
 def data(output: str, partition: str) -> str:

@@ -3,6 +3,8 @@
 import functools
 import logging
 import os
+import tempfile
+import time
 import uuid
 from datetime import timedelta
 from typing import Any
@@ -68,6 +70,38 @@ def refuse_without_conditional_put(root: Location) -> None:
         feature="no conditional put: its store let two writers create the same file",
         hint="Use a store that honours If-None-Match (S3, MinIO, R2, GCS, Azure), or a local disk.",
     )
+
+
+def clock_ahead(root: Location) -> float | None:
+    """By how many seconds a store's clock is ahead of this host's, to a second; None where a local root is not there yet.
+
+    Writes a small object and removes it. Raises OSError, BaseError.
+    """
+    if root.is_local:
+        return _local_clock_ahead(root.uri)
+    store, name = _store(root), f"{FOLDER}/{uuid.uuid4().hex}"
+    try:
+        before = time.time()
+        obstore.put(store, name, b"")
+        after = time.time()
+        return _ahead(obstore.head(store, name)["last_modified"].timestamp(), before, after)
+    finally:
+        _delete(store, name)
+
+
+def _local_clock_ahead(folder: str) -> float | None:
+    if not os.path.isdir(folder):
+        return None
+    before = time.time()
+    with tempfile.NamedTemporaryFile(prefix=f"{FOLDER}-", dir=folder) as file:
+        return _ahead(os.fstat(file.fileno()).st_mtime, before, time.time())
+
+
+def _ahead(moment: float, before: float, after: float) -> float:
+    """Stores tell whole seconds."""
+    if moment > after:
+        return moment - after
+    return min(0.0, moment + 1.0 - before)
 
 
 def _delete(store: Any, name: str) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from urllib.parse import unquote
 
 from deltalake import DeltaTable, Schema
 from deltalake.exceptions import DeltaError, TableNotFoundError
@@ -137,11 +138,15 @@ class Table:
 
     def written_partitions(self, output: str) -> list[str]:
         """Partitions of the output that a checkpoint or a restore has spoken of, in no order."""
-        found = []
-        for app_id in self.txns:
-            match names.parse(app_id):
-                case ("data", owner, partition) if owner == output:
-                    found.append(partition)
+        return list(self.entries(names.data, output))
+
+    def entries(self, kind: Callable[[str, str], str], output: str) -> dict[str, int]:
+        """Of an output the entries of a kind (`names.data`, `names.chain`, …) by partition, all at once."""
+        prefix = kind(output, names.WHOLE).removesuffix(names.WHOLE)
+        found = {}
+        for app_id, value in self.txns.items():
+            if app_id.startswith(prefix) and "/" not in (rest := app_id[len(prefix) :]):
+                found[rest if rest == names.WHOLE else unquote(rest)] = value
         return found
 
     def others(self, output: str) -> dict[str, set[str]]:

@@ -67,7 +67,7 @@ def hear_recent(instance: DagsterInstance | None, output: Output, table: Table, 
         for key, part in record.parts.items():
             if part is not None and part.run != own_run and table.txns.get(data(output.name, key)) == commit.version:
                 suspects[key] = Live(commit.version, part)
-    quiet = _silent(instance, {one.part.run for one in suspects.values() if one.part is not None})
+    quiet = silent(instance, {one.part.run for one in suspects.values() if one.part is not None})
     return hear(
         instance, output, table, {key: one for key, one in suspects.items() if one.part and one.part.run in quiet}
     )
@@ -79,7 +79,7 @@ def _flag(table: Table, version: int) -> str:
     return checkpoints.RESTORED if record is not None and record.kind == "restore" else checkpoints.ADOPTED
 
 
-def _silent(instance: DagsterInstance, runs: set[str]) -> set[str]:
+def silent(instance: DagsterInstance, runs: set[str]) -> set[str]:
     """Of some runs those that send no events any more, and may not have sent all."""
     if not runs:
         return set()

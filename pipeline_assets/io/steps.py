@@ -14,7 +14,7 @@ from pipeline_assets.delta.partitions import Partition
 from pipeline_assets.delta.record import Part
 from pipeline_assets.delta.table import Table
 from pipeline_assets.io.outputs import Output
-from pipeline_assets.processes import mark_place
+from pipeline_assets.processes import beat, mark_place
 
 
 class ComputeAgain(Exception):
@@ -98,4 +98,5 @@ def step_of(step_context: Any) -> Step:
         found = _steps[step_context] = Step(attempt, instance)
         if not attempt.detached:
             mark_place(instance, step_context.dagster_run)
+            beat(step_context)
     return found

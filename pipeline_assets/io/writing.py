@@ -13,6 +13,7 @@ from pipeline_assets.delta.decide import Adopt, Again, Keep, Mode, RangeDecision
 from pipeline_assets.delta.files import DataFile, Sink, delete_dead
 from pipeline_assets.delta.handles import newest
 from pipeline_assets.delta.merge import try_merge
+from pipeline_assets.delta.names import first_to_last
 from pipeline_assets.delta.partitions import Partition
 from pipeline_assets.delta.record import Part, Record
 from pipeline_assets.delta.rows import by_key, refuse_null_values, refuse_nulls
@@ -288,7 +289,7 @@ class Writer:
 
     @property
     def _spoken(self) -> str:
-        return self.keys[0] if len(self.keys) == 1 else f"{self.keys[0]} … {self.keys[-1]}"
+        return first_to_last(self.keys)
 
     def _crash(self, point: str) -> None:
         if faults.armed(point, self.output.name):

@@ -5,6 +5,7 @@ import os
 import signal
 import time
 
+from pipeline_assets import heartbeat
 from pipeline_assets.policy.watch import descendants
 
 _SLACK_SECONDS = 0.05
@@ -19,7 +20,7 @@ def end_since(moment: float) -> list[int]:
     """SIGKILL the descendants of this process that began after a moment (seconds since 1970); their ids."""
     ended = []
     for pid, ticks in descendants(os.getpid()).items():
-        if _began(ticks) >= moment - _SLACK_SECONDS and pid not in spared:
+        if _began(ticks) >= moment - _SLACK_SECONDS and pid not in spared | heartbeat.pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
                 ended.append(pid)

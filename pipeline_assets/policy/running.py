@@ -7,6 +7,7 @@ from typing import Any
 
 from dagster import DagsterEventType, DagsterInstance, DagsterRun
 
+from pipeline_assets.delta.names import first_to_last
 from pipeline_assets.errors import describe
 from pipeline_assets.io.steps import Step
 from pipeline_assets.policy.clock import Clock
@@ -39,9 +40,7 @@ class Running:
     @property
     def name(self) -> str:
         """The stage, as messages name it, with its partitions."""
-        stage = ", ".join(self.tables) or self.step_key
-        ends = list(dict.fromkeys([*self.partitions[:1], *self.partitions[-1:]]))
-        return describe(stage, " … ".join(ends))
+        return describe(", ".join(self.tables) or self.step_key, first_to_last(self.partitions))
 
     def stop(self) -> None:
         """The attempt is over."""

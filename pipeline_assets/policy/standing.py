@@ -98,8 +98,8 @@ def _made_by(step_context: Any, policy: Policy, keys: Iterable[str]) -> Callable
     own = step_context.required_resource_keys - managers
     needed = _with_their_own(step_context.job_def.resource_defs, own)
     resources = {key: resolved.resources[key].config for key in sorted(needed) if key in resolved.resources}
-    used = step_context.scoped_resources_builder.build(own)
-    values = {key: plain(value) for key, value in used._asdict().items()}
+    used = step_context.scoped_resources_builder.build(own)._asdict() if own else {}
+    values = {key: plain(value) for key, value in used.items()}
     config = {"op": node.config if node else None, "resources": resources, "values": values}
     shared = {"code": policy.code_version, "config": _short(config)}
 

@@ -19,6 +19,7 @@ from dagster._serdes import serialize_value
 
 from pipeline_assets.policy import children, policies, watch
 from pipeline_assets.policy.running import Running
+from pipeline_assets.processes import shares_process
 
 GRACE_SECONDS = 1.0
 """How long after its time-out an attempt may take to end by itself, at the next return to Python."""
@@ -154,16 +155,9 @@ def _what_ends(step_context: Any) -> str | None:
     """
     if not isinstance(step_context.job, ReconstructableJob) or not step_context.instance.is_persistent:
         return None
-    if not _in_process(step_context):
+    if not shares_process(step_context):
         return STEP if multiprocessing.parent_process() is not None or _is_dagsters() else None
     return RUN if _is_dagsters() else None
-
-
-def _in_process(step_context: Any) -> bool:
-    """Whether the run's steps share its process, by the executor that its configuration names."""
-    name = step_context.job_def.executor_def.name
-    config = (step_context.run_config.get("execution") or {}).get("config") or {}
-    return name == "in_process" or (name == "multi_or_in_process_executor" and "in_process" in config)
 
 
 def _is_dagsters() -> bool:

@@ -25,7 +25,7 @@ from pipeline_assets.errors import TimedOut
 from pipeline_assets.policy.reports import failed_before, failures_of, report_attempt
 from pipeline_assets.policy.watch import TIMEOUT
 from pipeline_assets.policy.watching import RUN
-from pipeline_assets.recovery.resume import created
+from pipeline_assets.recovery.resume import NotResumable, created
 
 NOTED_SECONDS = 5.0
 """How long Dagster may take to note whether it tries a failed run again."""
@@ -118,7 +118,11 @@ def _daemon_retries(instance: DagsterInstance, run: DagsterRun) -> bool:
 def _continue(instance: DagsterInstance, run: DagsterRun, job: ReconstructableJob, tags: Mapping[str, str]) -> None:
     """In the queue, where the run came from there, so that it is counted, and can be terminated; else here."""
     queued = bool(instance.all_logs(run.run_id, of_type=DagsterEventType.PIPELINE_ENQUEUED))
-    continued = created(instance, run.run_id, job, tags=tags, elsewhere=queued)
+    try:
+        continued = created(instance, run.run_id, job, tags=tags, elsewhere=queued)
+    except NotResumable as refusal:  # somebody else was faster
+        _say(str(refusal))
+        return
     if continued.run is None:
         _say(f"Nothing of run {run.run_id} was left.")
     elif queued:

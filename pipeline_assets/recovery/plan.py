@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 from dagster import AssetKey, DagsterInstance, DagsterRun, JobDefinition
 from dagster._core.definitions.partitions.context import partition_loading_context
-from dagster._core.errors import DagsterInvalidConfigError, DagsterInvalidSubsetError, DagsterRunNotFoundError
+from dagster._core.errors import DagsterInvalidConfigError, DagsterRunNotFoundError
 from dagster._core.execution.api import create_execution_plan
 from dagster._core.execution.plan.plan import ExecutionPlan
 from dagster._core.execution.plan.state import KnownExecutionState, _derive_state_from_logs
@@ -28,7 +28,7 @@ from pipeline_assets.io.step_outputs import Written
 from pipeline_assets.io_manager import CheckpointIOManager, DeltaCheckpointIOManager
 from pipeline_assets.recovery.taken_back import taken_back
 
-FINISHED, COMMITTED, LEFT = "finished", "committed", "left"
+FINISHED, COMMITTED, LEFT, AGAIN = "finished", "committed", "left", "again"
 
 
 class NotResumable(PermanentError):
@@ -50,45 +50,94 @@ class Committed:
 
 
 @dataclass(frozen=True)
+class Kept:
+    """What a step that is run will leave as it is in a partition, since it was made from newer inputs, or the same later.
+
+    version: of the table. chain: the run whose chain made it.
+    """
+
+    output: str
+    partition: str
+    version: int
+    chain: str
+
+
+@dataclass(frozen=True)
 class StepState:
     """A step of the chain.
 
-    name: the assets that it makes, or its own key. state: `finished`, `committed` (its event was lost), or `left`.
-    versions: of its tables, where what the chain wrote is live.
+    name: the assets that it makes, or its own key. state: `finished`, `committed` (its event was lost), `left`, or `again`
+    (finished, and to be made again). versions: of its tables, where what the chain wrote is live. undone: a rollback took
+    back what it had finished. made: when it succeeded, seconds since 1970. why: it is run. seconds: how long it took of late,
+    None where nobody knows. changed: what is another now than when it was made, `code` or `configuration`. keeps: what a
+    newer chain has put there.
     """
 
     key: str
     name: str
     state: str
     versions: Mapping[str, int] = field(default_factory=dict)
+    undone: bool = False
+    made: float | None = None
+    why: str = ""
+    seconds: float | None = None
+    changed: tuple[str, ...] = ()
+    keeps: tuple[Kept, ...] = ()
+    committed: Sequence[Committed] = field(default=(), repr=False, compare=False)
+
+    @property
+    def is_run(self) -> bool:
+        """Whether a resume runs it."""
+        return self.state in {LEFT, AGAIN}
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a resume of a run would do."""
+    """What a resume of a run would do.
+
+    execution, config: the job's plan of all steps, and the run's configuration. made_from: a digest of all that it follows
+    from (16 hex digits): the chain's runs, its steps' states and versions, the code location's steps, the configuration.
+    """
 
     run: DagsterRun
     chain: Chain
     steps: Sequence[StepState]
     known: KnownExecutionState
+    execution: ExecutionPlan = field(repr=False, compare=False)
+    config: Mapping[str, Any] = field(repr=False, compare=False)
+    made_from: str = ""
 
     @property
     def to_run(self) -> list[str]:
         """Keys of the steps that are run."""
-        return [step.key for step in self.steps if step.state == LEFT]
+        return [step.key for step in self.steps if step.is_run]
+
+    @property
+    def begins(self) -> bool:
+        """Whether it is a chain of its own that runs them, since it makes again what was finished."""
+        return any(step.state == AGAIN for step in self.steps)
+
+    @property
+    def seconds(self) -> float | None:
+        """How long that takes by earlier durations, one step after the other; None where nobody knows."""
+        known = [step.seconds for step in self.steps if step.is_run]
+        return sum(one for one in known if one is not None) if None not in known else None
 
 
-def plan_of(instance: DagsterInstance, run: DagsterRun, job: JobDefinition, *, record: bool = True) -> Plan:
-    """What is left of the chain that a run is the newest of, for its job with the run's selection.
+def plan_of(
+    instance: DagsterInstance, run: DagsterRun, job: JobDefinition, config: Mapping[str, Any] | None = None
+) -> Plan:
+    """What is left of the chain that a run is the newest of, for its job with the run's selection. Raises NotResumable.
 
-    record: what the chain committed without an event gets its event. Raises NotResumable.
+    config: the run configuration, where it is not the run's own.
     """
+    config = run.run_config if config is None else config
     chain = chain_of(instance, run)
     done = succeeded(instance, chain)
-    execution = create_execution_plan(job, run.run_config, tags=run.tags)
+    execution = create_execution_plan(job, config, tags=run.tags)
     retry, known = _by_the_log(instance, run)
     states = []
-    settings = settings_by_resource(instance, job, run.run_config)
+    settings = settings_by_resource(instance, job, config)
     for key in _planned(instance, chain, execution):
         written = written_by(instance, execution, key, run, job, settings)
         undone = any(taken_back(instance, chain, one) for one in written)
@@ -99,11 +148,17 @@ def plan_of(instance: DagsterInstance, run: DagsterRun, job: JobDefinition, *, r
             state = FINISHED if one in done and not undone else LEFT
             if state == LEFT and _only_tables(execution, key, len(found)) and all(o and o.complete for o in found):
                 state = COMMITTED
-            if record and state != FINISHED:
-                for output in adopted:
-                    hear(instance, output.written.output, output.table, output.live)
-            states.append(StepState(one, _name_of(execution, key) or one, state, versions))
-    return Plan(run, chain, states, known)
+            name = _name_of(execution, key) or one
+            states.append(StepState(one, name, state, versions, one in done and undone, committed=adopted))
+    return Plan(run, chain, states, known, execution, config)
+
+
+def record(instance: DagsterInstance, plan: Plan) -> None:
+    """Give what the chain committed without an event its event."""
+    for step in plan.steps:
+        if step.state != FINISHED:
+            for one in step.committed:
+                hear(instance, one.written.output, one.table, one.live)
 
 
 def _by_the_log(instance: DagsterInstance, run: DagsterRun) -> tuple[Sequence[str], KnownExecutionState]:
@@ -123,7 +178,7 @@ def _planned(instance: DagsterInstance, chain: Chain, execution: ExecutionPlan) 
     for run_id in chain.runs:
         run = instance.get_run_by_id(run_id)
         if run is not None:
-            planned |= {_unresolved(key) for key in steps_of(instance, run)}
+            planned |= {unresolved(key) for key in steps_of(instance, run)}
     steps = [step.key for step in execution.get_all_steps_in_topo_order()]
     gone = sorted(planned - set(steps))
     if gone:
@@ -134,7 +189,7 @@ def _planned(instance: DagsterInstance, chain: Chain, execution: ExecutionPlan) 
     return [key for key in steps if key in planned]
 
 
-def _unresolved(key: str) -> str:
+def unresolved(key: str) -> str:
     """`proc[?]` for the step `proc[k0]` of a dynamic graph."""
     name, bracket, _ = key.partition("[")
     return f"{name}[?]" if bracket else key
@@ -144,7 +199,7 @@ def _resolved(key: str, retry: Sequence[str]) -> list[str]:
     """A step, or of a mapped one those that the log says are to be retried."""
     if not key.endswith("[?]"):
         return [key]
-    return [one for one in retry if _unresolved(one) == key]
+    return [one for one in retry if unresolved(one) == key]
 
 
 def committed_by(chain: Chain, written: Written) -> Committed | None:
@@ -173,7 +228,7 @@ def written_by(
 ) -> list[Written]:
     """The assets that a step writes through an IO manager of ours."""
     found = []
-    for asset_key in _assets_of(execution, step_key):
+    for asset_key in assets_of(execution, step_key):
         node = job.asset_layer.get(asset_key)
         if (io := settings.get(node.io_manager_key or "io_manager")) is not None:
             output = of_asset(asset_key, node.metadata, node.partitions_def, io)
@@ -215,30 +270,14 @@ def settings_by_resource(
     return found
 
 
-def selected(instance: DagsterInstance, run: DagsterRun, job_name: str) -> frozenset[AssetKey] | None:
-    """The assets that a run selected; of a run whose own job is gone (`dg.materialize`'s) those that it planned."""
-    if run.asset_selection or run.job_name == job_name or run.execution_plan_snapshot_id is None:
-        return None if run.asset_selection is None else frozenset(run.asset_selection)
-    snapshot = instance.get_execution_plan_snapshot(run.execution_plan_snapshot_id)
-    keys = {output.properties.asset_key for step in snapshot.steps for output in step.outputs if output.properties}
-    return frozenset(key for key in keys if key is not None)
-
-
-def refuse_other_assets(error: DagsterInvalidSubsetError, run: DagsterRun) -> NotResumable:
-    """Why a run's selection is none of the job's."""
-    return NotResumable(
-        f"Run {run.run_id} of {run.job_name} selected what the code location does not have: {str(error).splitlines()[0]} "
-        "Nothing was changed; name the run's own code location (-m MODULE), or start a new run."
-    )
-
-
-def _assets_of(execution: ExecutionPlan, step_key: str) -> list[AssetKey]:
+def assets_of(execution: ExecutionPlan, step_key: str) -> list[AssetKey]:
+    """The assets that a step makes."""
     outputs = execution.get_step_by_key(step_key).step_outputs
     return [output.properties.asset_key for output in outputs if output.properties.asset_key is not None]
 
 
 def _name_of(execution: ExecutionPlan, step_key: str) -> str:
-    return ", ".join(key.to_user_string() for key in _assets_of(execution, step_key))
+    return ", ".join(key.to_user_string() for key in assets_of(execution, step_key))
 
 
 def _only_tables(execution: ExecutionPlan, step_key: str, tables: int) -> bool:

@@ -1,23 +1,43 @@
 """Resume: continue a run chain at the steps that are left."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
 from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, JobDefinition
-from dagster._core.definitions.executor_definition import in_process_executor
-from dagster._core.definitions.job_base import IJob, InMemoryJob
+from dagster._core.definitions.job_base import IJob
 from dagster._core.definitions.reconstruct import ReconstructableJob
-from dagster._core.errors import DagsterInvalidSubsetError
 from dagster._core.execution.api import create_execution_plan, execute_run
-from dagster._core.utils import make_new_run_id
 
-from pipeline_assets.chains import CONTINUES_TAG, chain_of, parent_tags
+from pipeline_assets.chains import BEGINS_TAG, CONTINUES_TAG, chain_of, parent_tags
+from pipeline_assets.io.unchanged import FORCE_TAG
 from pipeline_assets.processes import PLACE_TAG, is_gone, place_of, place_tag
-from pipeline_assets.recovery.plan import NotResumable, Plan, plan_of, refuse_other_assets, selected
+from pipeline_assets.recovery.claims import (
+    AlreadyContinued,
+    children_of,
+    claimed,
+    continuation_of,
+    mark_gone,
+    refuse_answered,
+)
+from pipeline_assets.recovery.executable import executable_for, selected
+from pipeline_assets.recovery.plan import LEFT, NotResumable, Plan, record
+from pipeline_assets.recovery.planning import StalePlan, full_plan, refuse_stale
 
-__all__ = ["NotResumable", "Resumed", "last_run", "left_runs", "planned", "resumable", "resume"]
+__all__ = [
+    "AlreadyContinued",
+    "NotResumable",
+    "Resumed",
+    "StalePlan",
+    "continuation_of",
+    "created",
+    "last_run",
+    "left_runs",
+    "planned",
+    "resumable",
+    "resume",
+]
 
 _ENDED_BADLY = {DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED}
 _NOT_ENDED = {
@@ -48,7 +68,7 @@ def left_runs(instance: DagsterInstance) -> Iterator[DagsterRun]:
     while runs := instance.get_runs(wanted, cursor, _PAGE):
         for run in runs:
             over = run.status in _ENDED_BADLY or is_gone(instance, run)
-            if over and _newest_of_chain(instance, run).run_id == run.run_id:
+            if over and newest_of_chain(instance, run).run_id == run.run_id:
                 yield run
         cursor = runs[-1].run_id
 
@@ -72,14 +92,16 @@ def resumable(instance: DagsterInstance, run_id: str, *, gone: bool = False, dry
         raise NotResumable(
             f"There is no run {run_id} in this Dagster instance. `dagster run list` shows those there are."
         )
-    run = _newest_of_chain(instance, run)
+    run = newest_of_chain(instance, run)
     if run.status in _ENDED_BADLY or run.status is DagsterRunStatus.SUCCESS:
         return run
     found = True if gone and run.status in _NOT_ENDED else is_gone(instance, run)
+    if found is False and run.run_id != run_id:
+        raise AlreadyContinued(run_id, run.run_id, run.status.value)
     if not found:
         raise NotResumable(_at_work(run, unknown=found is None))
     if not dry:
-        instance.report_run_failed(run, "Its process is gone (killed, or its host restarted); marked failed by resume.")
+        mark_gone(instance, run)
     return instance.get_run_by_id(run.run_id) or run
 
 
@@ -100,13 +122,22 @@ def resume(
     run_id: str,
     job: JobDefinition | ReconstructableJob,
     loggers: Mapping[str, Any] | None = None,
+    *,
+    agreed: Plan | str | None = None,
+    recompute: Collection[str] = (),
+    config: Mapping[str, Any] | None = None,
+    gone: bool = False,
 ) -> Resumed:
     """Continue the chain of a run: adopt what it committed, run what is left, as the job's executor says.
 
     job: the job of the run; a reconstructable one where its executor uses other processes. loggers: the `loggers` of
-    the run's configuration, where the continued run did not say and the job has such. Raises NotResumable.
+    the run's configuration, where the continued run did not say and the job has such. agreed: the plan (or its id) that is
+    to be executed, and no other. recompute: stages, or `changed`, that are made again with what follows from them, by a run
+    that begins a chain of its own. config: the run configuration, where it is to be another. gone: as in `resumable`.
+
+    Raises NotResumable, which is AlreadyContinued where somebody else was faster, and StalePlan where the plan is another.
     """
-    continued = created(instance, run_id, job, loggers)
+    continued = created(instance, run_id, job, loggers, agreed=agreed, recompute=recompute, config=config, gone=gone)
     if continued.run is None:
         return Resumed(continued.plan, None, True)
     result = execute_run(continued.job, continued.run, instance)
@@ -130,34 +161,68 @@ def created(
     tags: Mapping[str, str] | None = None,
     *,
     elsewhere: bool = False,
+    agreed: Plan | str | None = None,
+    recompute: Collection[str] = (),
+    config: Mapping[str, Any] | None = None,
+    gone: bool = False,
 ) -> Continued:
-    """What `resume` executes, with these tags too; elsewhere: not by this process. Raises NotResumable."""
-    run = resumable(instance, run_id)
-    executable = _executable(instance, run, job)
+    """What `resume` executes, with these tags too; elsewhere: not by this process. Raises NotResumable.
+
+    Nothing is changed before the run is claimed.
+    """
+    run = resumable(instance, run_id, gone=gone, dry=True)
+    executable, plan = _planned(instance, run, job, recompute, config)
+    refuse_stale(plan, agreed)
     definition = executable.get_definition()
-    plan = plan_of(instance, run, definition)
-    _refuse_finished(plan)
-    if not plan.to_run:
-        return Continued(plan, executable, None)
     quieted = {name: one for name, one in (loggers or {}).items() if name in definition.loggers}
-    config = {**({"loggers": quieted} if quieted else {}), **run.run_config}
-    return Continued(
-        plan, executable, _create(instance, run, executable, plan, config, tags or {}, elsewhere=elsewhere)
-    )
+    own = {**({"loggers": quieted} if quieted else {}), **plan.config}
+
+    def create(new_id: str) -> DagsterRun:
+        return _create(instance, run, executable, plan, own, new_id, tags or {}, elsewhere=elsewhere)
+
+    made = claimed(instance, run, create) if plan.to_run else None
+    _settle(instance, plan)
+    return Continued(plan, executable, made)
 
 
-def planned(instance: DagsterInstance, run: DagsterRun, job: JobDefinition | ReconstructableJob) -> Plan:
-    """What a resume would do; nothing is changed. Raises NotResumable."""
-    plan = plan_of(instance, run, _executable(instance, run, job).get_definition(), record=False)
-    _refuse_finished(plan)
-    return plan
+def planned(
+    instance: DagsterInstance,
+    run: DagsterRun,
+    job: JobDefinition | ReconstructableJob,
+    *,
+    recompute: Collection[str] = (),
+    config: Mapping[str, Any] | None = None,
+) -> Plan:
+    """What a resume would do, with the same choices; nothing is changed. Raises NotResumable."""
+    return _planned(instance, run, job, recompute, config)[1]
 
 
-def _refuse_finished(plan: Plan) -> None:
-    if plan.run.status is DagsterRunStatus.SUCCESS and not plan.to_run:
+def _planned(
+    instance: DagsterInstance,
+    run: DagsterRun,
+    job: JobDefinition | ReconstructableJob,
+    recompute: Collection[str],
+    config: Mapping[str, Any] | None,
+) -> tuple[IJob, Plan]:
+    """The job with the run's selection, and the plan."""
+    refuse_answered(instance, run)
+    executable = executable_for(instance, run, job)
+    plan = full_plan(instance, run, executable.get_definition(), recompute=recompute, config=config)
+    if run.status is DagsterRunStatus.SUCCESS and not any(step.state == LEFT for step in plan.steps):
         raise NotResumable(
-            f"Run {plan.run.run_id} has succeeded, so nothing of its run chain is left. Nothing was changed."
+            f"Run {run.run_id} has succeeded, so nothing of its run chain is left. Nothing was changed; a new run makes its "
+            "stages again."
         )
+    return executable, plan
+
+
+def _settle(instance: DagsterInstance, plan: Plan) -> None:
+    """Mark the chain's runs failed whose process is gone, and record what they committed without an event."""
+    for run_id in plan.chain.runs:
+        run = instance.get_run_by_id(run_id)
+        if run is not None and run.status in _NOT_ENDED:
+            mark_gone(instance, run)
+    record(instance, plan)
 
 
 def _create(
@@ -166,6 +231,7 @@ def _create(
     job: IJob,
     plan: Plan,
     config: Mapping[str, Any],
+    run_id: str,
     tags: Mapping[str, str],
     *,
     elsewhere: bool,
@@ -182,14 +248,13 @@ def _create(
         repository_load_data=repository,
     )
     inherited = {name: value for name, value in run.tags.items() if not name.startswith(_NOT_INHERITED)}
-    run_id = make_new_run_id()
     place = {} if elsewhere else place_tag(run_id)
     return instance.create_run_for_job(
         job_def=definition,
         run_id=run_id,
         execution_plan=execution,
         run_config=config,
-        tags={**inherited, **parent_tags(run), **place, CONTINUES_TAG: run.run_id, **tags},
+        tags={**inherited, **parent_tags(run), **place, **_chain_tags(plan), **tags},
         op_selection=run.op_selection,
         asset_selection=selected(instance, run, definition.name),
         resolved_op_selection=run.resolved_op_selection,
@@ -201,22 +266,15 @@ def _create(
     )
 
 
-def _executable(instance: DagsterInstance, run: DagsterRun, job: JobDefinition | ReconstructableJob) -> IJob:
-    """The job with the run's selection; in this process where other processes could not load it. Raises NotResumable."""
-    whole: IJob = (
-        job if isinstance(job, ReconstructableJob) else InMemoryJob(job.with_executor_def(in_process_executor))
-    )
-    assets = selected(instance, run, whole.get_definition().name)
-    try:
-        if assets:
-            return whole.get_subset(asset_selection=assets)
-        return whole.get_subset(op_selection=run.op_selection) if run.op_selection else whole
-    except DagsterInvalidSubsetError as error:
-        raise refuse_other_assets(error, run) from error
+def _chain_tags(plan: Plan) -> dict[str, str]:
+    """Whether the run continues the chain or begins one, and then makes what is unchanged as well."""
+    parent = plan.run.run_id
+    return {BEGINS_TAG: parent, FORCE_TAG: "by resume --recompute"} if plan.begins else {CONTINUES_TAG: parent}
 
 
-def _newest_of_chain(instance: DagsterInstance, run: DagsterRun) -> DagsterRun:
-    for child in instance.get_runs(dg.RunsFilter(tags={"dagster/parent_run_id": run.run_id})):
+def newest_of_chain(instance: DagsterInstance, run: DagsterRun) -> DagsterRun:
+    """The run that continued the run that continued … a run; itself where nobody has."""
+    for child in children_of(instance, run):
         if run.run_id in chain_of(instance, child).runs:
-            return _newest_of_chain(instance, child)
+            return newest_of_chain(instance, child)
     return run

@@ -7,9 +7,10 @@ held before the first is restored; where one is not as the plan says, all are li
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from dagster import DagsterInstance, JobDefinition
+from dagster import DagsterInstance, DagsterRun, JobDefinition
 
 from pipeline_assets import faults
+from pipeline_assets.chains import runs_of
 from pipeline_assets.delta import restore as commits
 from pipeline_assets.delta.commit import Deadline
 from pipeline_assets.delta.restorable import NotRestorable, TargetGone, refuse_vacuum
@@ -19,13 +20,21 @@ from pipeline_assets.io.hearing import hear
 from pipeline_assets.io.outputs import Output
 from pipeline_assets.io.partitions import partitions_among
 from pipeline_assets.recovery.rollback_events import tell
-from pipeline_assets.recovery.rollback_plan import Asked, NotRolledBack, OfTable, Plan, in_table, left_over, plan_of
+from pipeline_assets.recovery.rollback_plan import (
+    Asked,
+    NotRolledBack,
+    OfTable,
+    Plan,
+    in_table,
+    plan_of,
+)
 from pipeline_assets.recovery.rollback_store import (
     DONE,
     HOLDING,
     LIFTED,
     LIFTING,
     RESTORING,
+    Fold,
     Store,
     Stored,
     not_at_its_end,
@@ -35,6 +44,10 @@ from pipeline_assets.recovery.tables import NoSuchStage, Outputs, outputs_of, ro
 
 TIMES = 4
 """How often it is planned, where others are at work on what it would change."""
+
+
+class AnsweredAlready(NotRolledBack):
+    """A failure that was rolled back by itself before, and is not a second time."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +69,17 @@ def roll_back(instance: DagsterInstance, job: JobDefinition, asked: Asked, agree
     with store.locked(f"A rollback ({asked.form} {asked.run})") as found:
         if found.open is not None:
             raise not_at_its_end(found.open)
+        _refuse_twice(found, asked)
         return _plan_and_execute(instance, job, asked, outputs, store, agreed)
+
+
+def _refuse_twice(found: Fold, asked: Asked) -> None:
+    """One failure has one rollback by itself. Raises AnsweredAlready."""
+    for one in found.plans.values():
+        if asked.answers and one.state != LIFTED and one.plan["asked"].get("answers") == asked.answers:
+            raise AnsweredAlready(
+                f"The failure of run {asked.answers} was answered by rollback {one.id} before. Nothing was changed."
+            )
 
 
 def continue_(instance: DagsterInstance, job: JobDefinition, *, overwrite: bool = False) -> RolledBack:
@@ -105,7 +128,7 @@ def _plan_and_execute(
                 f"Run {asked.run} was not rolled back: its tables have changed since the plan was made. Nothing was changed; "
                 "look at the plan that there is now."
             )
-        for run in left_over(instance, plan):
+        for run in _left_over(instance, plan):
             instance.report_run_failed(
                 run, "Its process is gone (killed, or its host restarted); marked failed by rollback."
             )
@@ -116,6 +139,14 @@ def _plan_and_execute(
         f"Run {asked.run} was not rolled back: others changed its tables each of the {TIMES} times that it was planned. "
         "Nothing was changed; try it again when they are done."
     )
+
+
+def _left_over(instance: DagsterInstance, plan: Plan) -> list[DagsterRun]:
+    """Runs of the plan's chains whose process is gone, and which are to be marked failed."""
+    runs = [
+        run for chain in plan.fences if (first := instance.get_run_by_id(chain)) for run in runs_of(instance, first)
+    ]
+    return [run for run in runs if not run.is_finished]
 
 
 @dataclass
@@ -268,9 +299,9 @@ def _outputs(instance: DagsterInstance, job: JobDefinition, asked: Asked) -> Out
 
 def _store(outputs: Outputs, asked: Asked, what: str) -> Store:
     """The rollback table, that counts the commits of this rollback for the fault points."""
-    chosen: Sequence[Output] = [one for name, one in outputs.items() if asked.stage in (None, name)]
+    chosen: Sequence[Output] = [one for name, one in outputs.items() if asked.takes(name)]
     if not chosen:
-        raise NoSuchStage([asked.stage or "at all"], outputs)
+        raise NoSuchStage(asked.named or ["at all"], outputs)
     count = 0
 
     def committed() -> None:

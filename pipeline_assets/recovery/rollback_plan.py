@@ -45,9 +45,10 @@ class NothingToUndo(NotRolledBack):
 
 @dataclass(frozen=True)
 class Asked:
-    """What a person asked for: `undo` a run or go back `to` it, for all stages and partitions or one.
+    """What a person asked for: `undo` a run or go back `to` it, for all stages and partitions or one, or for `stages`.
 
-    gone: the processes of runs of which this host cannot tell are gone, by a person's word.
+    gone: the processes of runs of which this host cannot tell are gone, by a person's word. answers: the failed run of which
+    this is the consequence, where nobody asked; it has one once.
     """
 
     form: str
@@ -55,6 +56,17 @@ class Asked:
     stage: str | None = None
     partition: str | None = None
     gone: bool = False
+    stages: Sequence[str] = ()
+    answers: str = ""
+
+    @property
+    def named(self) -> Sequence[str]:
+        """The stages that it is narrowed to; none for all."""
+        return [*([self.stage] if self.stage is not None else []), *self.stages]
+
+    def takes(self, stage: str) -> bool:
+        """Whether it is about a stage."""
+        return not self.named or stage in self.named
 
 
 @dataclass(frozen=True)
@@ -134,14 +146,6 @@ def plan_of(instance: DagsterInstance, job: JobDefinition, asked: Asked) -> Plan
         chains.append(runs[0].run_id)
     fences = {chain: _fence(instance, chain, tables, asked) for chain in chains}
     return Plan(asked, fences, tables)
-
-
-def left_over(instance: DagsterInstance, plan: Plan) -> list[DagsterRun]:
-    """Runs of the plan's chains whose process is gone, and which are to be marked failed."""
-    runs = [
-        run for chain in plan.fences if (first := instance.get_run_by_id(chain)) for run in runs_of(instance, first)
-    ]
-    return [run for run in runs if not run.is_finished]
 
 
 def _undoing(
@@ -232,9 +236,10 @@ def _without_never(one: OfTable) -> OfTable:
 
 
 def _chosen(outputs: Outputs, asked: Asked) -> dict[str, Output]:
-    if asked.stage is not None and asked.stage not in outputs:
-        raise NoSuchStage([asked.stage], outputs)
-    return {name: output for name, output in outputs.items() if asked.stage in (None, name)}
+    missing = set(asked.named) - outputs.keys()
+    if missing:
+        raise NoSuchStage(missing, outputs)
+    return {name: output for name, output in outputs.items() if asked.takes(name)}
 
 
 def _of_pipeline(chosen: Outputs, job: JobDefinition, planned: Iterable[str]) -> Outputs:
@@ -253,7 +258,9 @@ def _refuse_nothing(asked: Asked, tables: Sequence[OfTable]) -> None:
     if any(entry.undone for one in tables for entry in one.entries):
         return
     narrowed = "".join(
-        f" of {what} {name}" for what, name in (("stage", asked.stage), ("partition", asked.partition)) if name
+        f" of {what} {name}"
+        for what, name in (("stage", ", ".join(asked.named)), ("partition", asked.partition))
+        if name
     )
     what = (
         f"Run {asked.run} has nothing left{narrowed}"

@@ -47,7 +47,7 @@ def planned_by(
     """For each output the partitions that some runs set out to write. Raises NoSuchStage for one that is there no more."""
     found: dict[str, set[str]] = {}
     for run in runs:
-        for key in _assets_planned(instance, run):
+        for key in assets_planned(instance, run):
             name = key.to_user_string()
             if name in outputs:
                 found.setdefault(name, set()).update(keys_of(instance, run, outputs[name].partitions_def))
@@ -73,10 +73,26 @@ def root_of(outputs: Iterable[Output]) -> Location:
     return roots[0]
 
 
-def _assets_planned(instance: DagsterInstance, run: DagsterRun) -> set[AssetKey]:
+def assets_planned(instance: DagsterInstance, run: DagsterRun) -> set[AssetKey]:
+    """The assets that a run set out to make."""
+    return {key for keys in assets_by_step(instance, run).values() for key in keys}
+
+
+def assets_by_step(instance: DagsterInstance, run: DagsterRun) -> dict[str, list[AssetKey]]:
+    """For each step of a run, in their order, the assets that it makes."""
     if run.execution_plan_snapshot_id is None:
-        return set()
+        return {}
     snapshot = instance.get_execution_plan_snapshot(run.execution_plan_snapshot_id)
-    steps = steps_of(instance, run)
-    properties = [out.properties for step in snapshot.steps if step.key in steps for out in step.outputs]
-    return {one.asset_key for one in properties if one is not None and one.asset_key is not None}
+    steps = {step.key: step for step in snapshot.steps}
+    chosen = steps_of(instance, run)
+    found: dict[str, list[AssetKey]] = {}
+    for key in snapshot.step_keys_to_execute:
+        if key in chosen and key in steps:
+            made = (out.properties.asset_key for out in steps[key].outputs if out.properties is not None)
+            found[key] = list(dict.fromkeys(one for one in made if one is not None))
+    return found
+
+
+def steps_planned(instance: DagsterInstance, run: DagsterRun) -> dict[AssetKey, str]:
+    """For each asset that a run set out to make the step that makes it."""
+    return {key: step for step, keys in assets_by_step(instance, run).items() for key in keys}

@@ -20,7 +20,8 @@ Done = subprocess.CompletedProcess[str]
 
 def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
     """This process's environment, in which a child finds the project and its tests."""
-    return {**os.environ, "PYTHONPATH": str(PROJECT), **(more or {})}
+    paths = [str(PROJECT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), **(more or {})}
 
 
 def start(arguments: Sequence[str], more: Mapping[str, str] | None = None) -> "subprocess.Popen[str]":

@@ -136,8 +136,8 @@ def test_what_the_resume_says_to_people(instance: dg.DagsterInstance, tables: Lo
     assert re.fullmatch(
         "  finished story/orders \\(version 0\\)\n"
         "  finished story/priced \\(version 0\\)\n"
-        "  run      story/by_customer\n"
-        "  run      story/report\n"
+        "  run      story/by_customer \\(killed\\)\n"
+        "  run      story/report \\(not reached\\)\n"
         "Done, by run [-0-9a-f]{36}.\n",
         done.stdout,
     )
@@ -150,7 +150,9 @@ def test_a_resume_that_fails_again_ends_with_1_and_names_the_next_command(
     by_execute_in_process(instance)
     done = children.pipeline_assets("resume", "--last", "-m", MODULE)
     assert done.returncode == 1
-    assert re.search(rf"Run (\S+) failed; `pipeline-assets resume \1 -m {MODULE}` continues it\.", done.stdout)
+    run = instance.get_runs()[0].run_id
+    assert f"Run {run} failed." in done.stdout
+    assert done.stderr.endswith(f"continue  pipeline-assets resume {run} -m {MODULE}\n")
 
 
 def refused(*arguments: str) -> str:

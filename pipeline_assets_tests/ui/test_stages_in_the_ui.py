@@ -3,10 +3,12 @@
 import re
 from collections.abc import Iterator
 from typing import Any
+from urllib.error import HTTPError
 
 import dagster as dg
 import pytest
 
+from pipeline_assets_tests.recovery import story
 from pipeline_assets_tests.recovery.children import pipeline_assets
 from pipeline_assets_tests.stage import slow
 from pipeline_assets_tests.stage.waiting import busy, failures, log_of, seconds_until_dead, wait_for
@@ -151,6 +153,18 @@ def test_a_run_that_outlasts_max_runtime_stops_and_is_continued_from_the_ui(ui: 
 
     assert ui.ended(ui.from_failure(run_id)).status is SUCCESS
     assert ui.commits() == [number + 1 for number in before]
+
+
+def test_a_run_of_no_code_server_is_continued_neither_by_run_retries_nor_from_the_ui(ui: Ui) -> None:
+    """Not by the daemon, nor by a person's click, as docs/recovery.md says: they ask for its origin."""
+    story.switch().touch()
+    ran = story.job().execute_in_process(instance=ui.instance, raise_on_error=False, tags=ONCE)
+    run = ui.run(ran.run_id)
+    assert run.status is FAILURE
+    ui.heard_by_the_daemon(run)
+    with pytest.raises(HTTPError):
+        ui.from_failure(run.run_id)
+    assert ui.continuing(run.run_id) == []
 
 
 @pytest.mark.chromium

@@ -1,0 +1,215 @@
+"""A run in a child process, looked after: what is killed there does not take with it who says so, and recovers."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import IO
+
+from dagster import DagsterInstance, DagsterRun, DagsterRunStatus
+from dagster._core.execution.api import execute_run
+
+from pipeline_assets.policy.watch import TELL_SECONDS
+from pipeline_assets.policy.watch import end as end_with_descendants
+from pipeline_assets.policy.watching import STOP_SECONDS
+from pipeline_assets.processes import is_gone, pid_here
+from pipeline_assets.recovery import endings, executing
+from pipeline_assets.recovery.claims import continued_by
+from pipeline_assets.recovery.progress import Progress
+from pipeline_assets.recovery.resume import Continued
+
+LOOK_SECONDS = 0.1
+"""How often a process and its events are looked at."""
+GRACE_SECONDS = STOP_SECONDS + 5.0
+"""How long a process that was asked to stop may take; a stage's own watching process ends it sooner."""
+LEFT_SECONDS = TELL_SECONDS + 5.0
+"""How long after a process was killed another one may take to tell the event log why, and to go on."""
+FLUSH_SECONDS = 1.0
+"""How long what a process has printed is waited for, where what it began lives on."""
+_STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+MODULE = "pipeline_assets.recovery.executing"
+
+Heard = Callable[[Progress], None]
+"""Is told, again and again, how far a run is."""
+Output = Callable[[bytes], None]
+"""Is told each line that a run's process prints."""
+
+
+class Stop:
+    """That this process was asked to stop: the signal, once one has come."""
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Take signals to stop as a word to the run; in the main thread, elsewhere nobody sends any."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, self._hear) for number in _STOPS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _hear(self, number: int, _: object) -> None:
+        self.signal = number
+
+    def wait(self, seconds: float) -> bool:
+        """Wait, unless it is to stop; whether it is to."""
+        deadline = time.monotonic() + seconds
+        while self.signal is None and (left := deadline - time.monotonic()) > 0:
+            time.sleep(min(left, LOOK_SECONDS))
+        return self.signal is not None
+
+
+def supervise(
+    instance: DagsterInstance,
+    run: DagsterRun,
+    stop: Stop,
+    heard: Heard = lambda _: None,
+    output: Output | None = None,
+) -> DagsterRun:
+    """Execute a run, made by `created`, in a child process to its end; the run as it ended.
+
+    Where the child is killed, or ends without having said so, the run is marked failed, with the reason. When this process
+    is to stop, the run is cancelled: nothing is committed afterwards. output: is told what the child prints; else it goes to
+    this process's stderr.
+    """
+    kills = endings.memory_kills()
+    child = _Child(instance, run, output)
+    progress = Progress(instance, run)
+    passed_on: float | None = None
+    try:
+        while child.process.poll() is None:
+            progress.poll()
+            heard(progress)
+            if stop.signal is not None and passed_on is None:
+                passed_on = time.monotonic()
+                _ask_to_stop(instance, run, child.process.pid)
+            if passed_on is not None and time.monotonic() - passed_on > GRACE_SECONDS:
+                end_with_descendants(child.process.pid)
+            time.sleep(LOOK_SECONDS)
+    except BaseException:  # whatever ends this process: nobody would look after the run
+        _ask_to_stop(instance, run, child.process.pid)
+        raise
+    code = child.process.returncode
+    by_itself = code >= 0 and _now(instance, run).is_finished
+    while not child.silent(FLUSH_SECONDS if by_itself else LEFT_SECONDS):
+        if continued_by(instance, run) is not None:
+            break  # who ended it has told why, and goes on
+    _mark_ended(instance, run, endings.why(code, kills), stopped=passed_on is not None)
+    return _over(instance, run, progress, heard)
+
+
+def follow(instance: DagsterInstance, run: DagsterRun, stop: Stop, heard: Heard = lambda _: None) -> DagsterRun:
+    """Wait for a run that another process executes; the run as it ended, or as it is when this one is to stop.
+
+    It is cancelled then if its process is here and nobody else can do so.
+    """
+    progress = Progress(instance, run)
+    asked = False
+    while not (now := _now(instance, run)).is_finished:
+        progress.poll()
+        heard(progress)
+        if stop.signal is not None and not asked:
+            pid = pid_here(now) if now.remote_job_origin is None else None
+            if pid is None:
+                return now
+            _ask_to_stop(instance, now, pid)
+            asked = True
+        if is_gone(instance, now):
+            _mark_ended(instance, run, "its process is gone", stopped=asked)
+        time.sleep(LOOK_SECONDS)
+    return _over(instance, run, progress, heard)
+
+
+def _over(instance: DagsterInstance, run: DagsterRun, progress: Progress, heard: Heard) -> DagsterRun:
+    progress.over()
+    heard(progress)
+    return _now(instance, run)
+
+
+def executed(
+    instance: DagsterInstance,
+    continued: Continued,
+    stop: Stop,
+    heard: Heard = lambda _: None,
+    output: Output | None = None,
+) -> DagsterRun | None:
+    """The run that continues a chain, executed in a child process, or here where none could load its job; as it ended."""
+    if continued.run is None:
+        return None
+    if continued.run.job_code_origin is not None:
+        return supervise(instance, continued.run, stop, heard, output)
+    execute_run(continued.job, continued.run, instance)
+    return instance.get_run_by_id(continued.run.run_id)
+
+
+class _Child:
+    """The process that executes a run, in a session of its own: a terminal's Ctrl-C comes by this process, once."""
+
+    def __init__(self, instance: DagsterInstance, run: DagsterRun, output: Output | None) -> None:
+        self.process = subprocess.Popen(  # noqa: S603  our own
+            [sys.executable, "-m", MODULE],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self._reader = threading.Thread(target=self._read, args=(self.process.stdout, output), daemon=True)
+        self._reader.start()
+        with contextlib.suppress(BrokenPipeError):  # it has ended already
+            self.process.stdin.write(executing.order(instance, run.run_id).encode())
+            self.process.stdin.close()
+        self._ended: float | None = None
+
+    def silent(self, seconds: float) -> bool:
+        """Whether all processes that speak for it have ended, or have had so long since it did."""
+        if self._ended is None:
+            self._ended = time.monotonic()
+        self._reader.join(LOOK_SECONDS)
+        return not self._reader.is_alive() or time.monotonic() - self._ended > seconds
+
+    @staticmethod
+    def _read(stream: IO[bytes], output: Output | None) -> None:
+        with stream:
+            for line in stream:
+                if output is not None:
+                    output(line)
+                else:
+                    sys.stderr.buffer.write(line)
+                    sys.stderr.flush()
+
+
+def _ask_to_stop(instance: DagsterInstance, run: DagsterRun, pid: int) -> None:
+    """Cancel a run: from now on it commits nothing, and its process is to end."""
+    now = _now(instance, run)
+    if not now.is_finished and now.status is not DagsterRunStatus.CANCELING:
+        instance.report_run_canceling(now)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)
+
+
+def _mark_ended(instance: DagsterInstance, run: DagsterRun, why: str, *, stopped: bool) -> None:
+    """End the run's entry where no process of its own has done so."""
+    now = _now(instance, run)
+    if now.is_finished:
+        return
+    if stopped or now.status is DagsterRunStatus.CANCELING:
+        instance.report_run_canceled(now, f"It was stopped, and {why}.")
+    else:
+        instance.report_run_failed(now, f"{why[0].upper()}{why[1:]}.")
+
+
+def _now(instance: DagsterInstance, run: DagsterRun) -> DagsterRun:
+    return instance.get_run_by_id(run.run_id) or run

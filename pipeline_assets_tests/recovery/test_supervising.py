@@ -1,0 +1,98 @@
+"""A run in a process of its own is followed, shown, and spoken for, whoever ends it and whoever continues it."""
+
+import io
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from rich.console import Console
+
+from pipeline_assets.cli.location import CodeLocation
+from pipeline_assets.cli.progress import Screen
+from pipeline_assets.delta.location import Location
+from pipeline_assets.recovery import endings
+from pipeline_assets.recovery.launch import Part, created_run
+from pipeline_assets.recovery.progress import Progress
+from pipeline_assets.recovery.self_recovery import Supervisor
+from pipeline_assets.recovery.supervising import Stop
+from pipeline_assets_tests.recovery import story
+from pipeline_assets_tests.stage import slow
+
+
+def test_a_stage_that_goes_on_by_itself_after_its_time_is_followed_to_its_end(
+    instance: dg.DagsterInstance, tables: Location, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run's process is ended from outside, with its native code; who ended it says why, and continues it."""
+    for name, value in {slow.HOW: "polars", slow.SECONDS: "1", slow.RETRIES: "1", slow.AGAIN: "1"}.items():
+        monkeypatch.setenv(name, value)
+    location = CodeLocation(slow.__name__)
+    said: list[str] = []
+    printed: list[bytes] = []
+    supervisor = Supervisor(
+        instance, location.repository, location.job, Stop(), lambda _: None, printed.append, said.append
+    )
+    run = created_run(instance, location.job("__ASSET_JOB"), None, Part(None, {}), {})
+    ended = supervisor.to_the_end(run)
+    assert (ended.is_success, ended.parent_run_id) == (True, run.run_id)
+    assert said == [f"Run {ended.run_id} continues it."]
+    assert supervisor.runs == [run.run_id, ended.run_id]
+    assert b"timed out after 1 s; its process was ended" in b"".join(printed)
+    assert instance.get_run_by_id(run.run_id).is_failure
+
+
+def test_on_a_terminal_each_stage_has_a_line_that_changes(instance: dg.DagsterInstance, tables: Location) -> None:
+    story.switch().touch()
+    run = story.job().execute_in_process(instance=instance, raise_on_error=False)
+    progress = Progress(instance, instance.get_run_by_id(run.run_id))
+    terminal = io.StringIO()
+    console = Console(file=terminal, force_terminal=True, color_system="standard", width=100)
+    with Screen(console) as screen:
+        screen.heard(progress)
+        waiting = terminal.getvalue()
+        screen.printed(b"printed by a stage\n")
+        progress.over()
+        screen.heard(progress)
+    assert waiting.count("waiting") == 4
+    last = terminal.getvalue().removeprefix(waiting)
+    assert "\x1b[" in last
+    for part in ("printed by a stage", "1,000 rows, version 0", "failed", "Broken", "not reached"):
+        assert part in last
+
+
+def test_progress_follows_mapped_steps_too(instance: dg.DagsterInstance) -> None:
+    @dg.op(out=dg.DynamicOut(int))
+    def two() -> object:
+        yield from (dg.DynamicOutput(number, mapping_key=f"k{number}") for number in range(2))
+
+    @dg.op
+    def one(number: int) -> int:
+        return number
+
+    @dg.job
+    def mapping_job() -> None:
+        two().map(one)
+
+    run = mapping_job.execute_in_process(instance=instance)
+    progress = Progress(instance, instance.get_run_by_id(run.run_id))
+    progress.over()
+    assert {key: stage.state for key, stage in progress.stages.items()} == dict.fromkeys(
+        ("two", "one[k0]", "one[k1]"), "done"
+    )
+
+
+def test_what_the_kernel_kills_for_want_of_memory_is_said_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(endings, "CGROUPS", tmp_path)
+    monkeypatch.setattr(endings, "OF_THIS_PROCESS", tmp_path / "cgroup")
+    assert endings.memory_kills() is None
+    (tmp_path / "cgroup").write_text("0::/a.slice/b.scope\n")
+    (tmp_path / "a.slice" / "b.scope").mkdir(parents=True)
+    events = tmp_path / "a.slice" / "b.scope" / "memory.events"
+    events.write_text("low 0\noom 3\noom_kill 2\noom_group_kill 0\n")
+    before = endings.memory_kills()
+    assert before == 2
+    assert endings.why(-9, before) == "its process was killed by SIGKILL"
+    events.write_text("low 0\noom 4\noom_kill 3\noom_group_kill 0\n")
+    assert endings.why(-9, before) == "its process was killed by the kernel: out of memory"
+    assert endings.why(-15, before) == "its process was killed by SIGTERM"
+    assert endings.why(-64, before) == "its process was killed by SIGRTMAX"
+    assert endings.why(3, before) == "its process ended with exit status 3, and no word of why"
