@@ -146,18 +146,18 @@ def remembered(
     instance: DagsterInstance, asset_key: AssetKey, partitions: Sequence[str], since: float | None = None
 ) -> Iterator[Checkpoint]:
     """Checkpoints of an asset's partitions in the event log, newest event first."""
-    first_page = _FIRST_PAGE if len(partitions) == 1 else _PAGE
-    for checkpoint, _ in _told(instance, asset_key, partitions, since, first_page):
+    for checkpoint, _ in _told(instance, asset_key, partitions, since):
         yield checkpoint
 
 
 def _told(
-    instance: DagsterInstance, asset_key: AssetKey, partitions: Sequence[str], since: float | None, limit: int
+    instance: DagsterInstance, asset_key: AssetKey, partitions: Sequence[str], since: float | None
 ) -> Iterator[tuple[Checkpoint, AssetMaterialization]]:
-    """The same with the events, of which a page is fetched when it is wanted; limit: how many the first one has."""
+    """The same with the events, of which a page is fetched when it is wanted: of one partition few will do, mostly."""
     keys = None if WHOLE in partitions else list(partitions)
     wanted = AssetRecordsFilter(asset_key=asset_key, asset_partitions=keys, after_timestamp=since)
     cursor: str | None = None
+    limit = _FIRST_PAGE if len(partitions) == 1 else _PAGE
     while True:
         page = instance.fetch_materializations(wanted, limit, cursor)
         limit = _PAGE
@@ -199,7 +199,7 @@ def events_of(
     missing = set(versions)
     if not missing:
         return found
-    for one, event in _told(instance, asset_key, list(versions), after, _PAGE):
+    for one, event in _told(instance, asset_key, list(versions), after):
         if one.table_id != table_id or versions.get(one.partition) != one.version:
             continue
         if not {ADOPTED, KEPT, RESTORED, SKIPPED} & event.metadata.keys():

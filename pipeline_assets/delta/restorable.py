@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import unquote
 
 import pyarrow as pa
@@ -10,6 +11,7 @@ from deltalake import DeltaTable, Schema
 from deltalake.exceptions import DeltaError
 from deltalake.transaction import AddAction
 
+from pipeline_assets.delta.location import Location
 from pipeline_assets.delta.partitions import Partition, spell
 from pipeline_assets.delta.record import VACUUM, VACUUMED
 from pipeline_assets.delta.stats import add_stats
@@ -72,7 +74,7 @@ class Before:
 def before(table: Table, version: int, partitions: Sequence[Partition]) -> Before:
     """What partitions were at a version. Raises NotRestorable, DamagedTable."""
     try:
-        delta = DeltaTable(table.location.uri, version=version, storage_options=table.location.options)
+        delta = _at(table.location, table.id, version)
     except DeltaError as error:
         raise NotRestorable(
             table=table.location.uri, why=f"version {version} is not there any more ({str(error).splitlines()[0]})"
@@ -88,6 +90,12 @@ def before(table: Table, version: int, partitions: Sequence[Partition]) -> Befor
     if set(found) != wanted:
         raise DamagedTable(table=table.location.uri, why=f"version {version} names files that its log does not list")
     return Before(found, None if not found else _other_columns(table, old, partitions))
+
+
+@lru_cache(maxsize=16)
+def _at(location: Location, table_id: str, version: int) -> DeltaTable:  # noqa: ARG001  part of the cache's key
+    """A version, which never changes; a rollback asks for each three times."""
+    return DeltaTable(location.uri, version=version, storage_options=location.options)
 
 
 def refuse_gone(table: Table, version: int, partitions: Sequence[Partition]) -> None:

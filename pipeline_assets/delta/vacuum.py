@@ -1,5 +1,6 @@
 """Deleting files that no version in the rollback window names, and that nobody is about to commit."""
 
+import time
 from collections.abc import Collection
 from dataclasses import dataclass
 
@@ -12,8 +13,10 @@ from pipeline_assets.delta.log import LOG
 from pipeline_assets.delta.record import VACUUM, VACUUMED, Record
 from pipeline_assets.delta.restorable import vacuum_at_work
 from pipeline_assets.delta.table import Table
-from pipeline_assets.delta.window import Window, needed
+from pipeline_assets.delta.window import Window, needed, written
 
+DEAD_SECONDS = 86_400.0
+"""So long after its beginning somebody else's VACUUM is dead that has not ended."""
 SECONDS = 60.0
 """How long the commits of a VACUUM are tried."""
 
@@ -33,7 +36,11 @@ def vacuum(table: Table, window: Window, *, dry_run: bool) -> Removed:
     back and removed again for one that was removed long ago. The root's lock is held: one that has no end is dead.
     """
     began = vacuum_at_work(table)
-    if began is not None and table.record_at(began) is None:
+    if (
+        began is not None
+        and table.record_at(began) is None
+        and written(table).get(began, 0) > time.time() - DEAD_SECONDS
+    ):
         return Removed(
             Size(0, 0), (f"what was removed: somebody else's VACUUM began at version {began} and has not ended",)
         )

@@ -26,14 +26,19 @@ NOTHING = Part(chain="", attempt=0, engine="")
 """What an event says of a partition in which a rollback left nothing of ours."""
 
 
-def tell(instance: DagsterInstance, output: Output, one: OfTable, table: Table, rollback: int) -> list[str]:
-    """Send the events that are missing of what a rollback restored in a table; the partitions that had none."""
+def tell(
+    instance: DagsterInstance, output: Output, one: OfTable, table: Table, rollback: int, *, at_once: bool = False
+) -> list[str]:
+    """Send the events that are missing of what a rollback restored in a table; the partitions that had none.
+
+    at_once: this process restored all of it, so that nobody has told of it before.
+    """
     asset_key = output.asset_key
     version, parts = _restored(table, rollback)
     if version is None or asset_key is None:
         return []
     restored = {entry.partition: version for entry in one.entries if entry.partition in parts}
-    heard = checkpoints.events_of(instance, asset_key, restored, table.id, since=rollback / 1000)
+    heard = {} if at_once else checkpoints.events_of(instance, asset_key, restored, table.id, since=rollback / 1000)
     outcomes = {
         key: Outcome(version, parts[key] or NOTHING, checkpoints.RESTORED) for key in restored if key not in heard
     }

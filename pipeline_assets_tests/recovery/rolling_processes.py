@@ -26,9 +26,9 @@ def rollback(*choice: str, crash: str | None = None) -> ForkServerProcess:
     return _started(_rollback, choice, {"PIPELINE_ASSETS_CRASH": crash} if crash else {})
 
 
-def days(*keys: str) -> ForkServerProcess:
+def days(*keys: str, job: str = "rows_job") -> ForkServerProcess:
     """A process that makes some days, one after the other."""
-    return _started(_days, keys, {})
+    return _started(_days, (job, *keys), {})
 
 
 def end(process: ForkServerProcess) -> int:
@@ -54,9 +54,10 @@ def _rollback(choice: tuple[str, ...], environment: dict[str, str]) -> None:
     cli.main(["rollback", *choice, "-m", rolling_location.__name__])
 
 
-def _days(keys: tuple[str, ...], environment: dict[str, str]) -> None:
+def _days(arguments: tuple[str, ...], environment: dict[str, str]) -> None:
     os.environ.update(environment)
-    job = gathering.definitions().resolve_job_def("rows_job")
+    name, *keys = arguments
+    job = gathering.definitions().resolve_job_def(name)
     with dg.DagsterInstance.get() as instance:
         for key in keys:
             assert job.execute_in_process(instance=instance, partition_key=key).success

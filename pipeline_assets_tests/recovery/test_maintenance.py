@@ -273,6 +273,9 @@ def test_a_vacuum_of_ours_that_died_is_ended_and_one_of_others_is_not(shop: Shop
     shop.undo(second, stage="shop/a")
     with pytest.raises(NotRestorable, match="a VACUUM began at version 2 and has not ended"):
         shop.undo(second, stage="shop/b")
+    age(shop.places()[1], 2)
+    maintained(shop, timedelta(days=7))
+    shop.undo(second, stage="shop/b")
 
 
 def test_a_table_that_keeps_more_by_its_own_word_is_left_what_it_keeps(shop: Shop) -> None:

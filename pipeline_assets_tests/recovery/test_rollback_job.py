@@ -1,7 +1,9 @@
 """`rollback_job`, as it is launched from the UI: its plan, what it does, and how it refuses."""
 
+import os
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -12,18 +14,28 @@ from pipeline_assets.cli.location import CodeLocation
 from pipeline_assets.delta.location import Location
 from pipeline_assets.recovery.rollback_job import RollbackConfig, rollback_job
 from pipeline_assets.recovery.rollback_store import Store
-from pipeline_assets_tests.recovery.children import KILLED
-from pipeline_assets_tests.recovery.rolling import Shop, code_location, on_disk, shown
+from pipeline_assets_tests.recovery.children import KILLED, PROJECT
+from pipeline_assets_tests.recovery.rolling import Shop, on_disk, shown
 from pipeline_assets_tests.recovery.rolling_processes import end, rollback
 
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
 
 
+LOCATION = """
+import dagster as dg
+from pipeline_assets.recovery.rollback_job import rollback_job
+from pipeline_assets_tests.recovery.rolling_location import definitions
+defs = dg.Definitions.merge(definitions(), dg.Definitions(jobs=[rollback_job()]))
+"""
+"""A module of this test's own, which the process of a refresh can import as well."""
+
+
 @pytest.fixture
-def shop(instance: dg.DagsterInstance, tables: Location, monkeypatch: pytest.MonkeyPatch) -> Shop:
+def shop(instance: dg.DagsterInstance, tables: Location, home: Path, monkeypatch: pytest.MonkeyPatch) -> Shop:
     found = Shop(instance, tables)
-    defs = dg.Definitions.merge(found.defs, dg.Definitions(jobs=[rollback_job()]))
-    monkeypatch.setitem(sys.modules, found.module, code_location(found.module, defs))
+    (home / f"{found.module}.py").write_text(LOCATION)
+    monkeypatch.setattr(sys, "path", [*sys.path, str(home)])  # Dagster takes the first one away while it imports
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(home), str(PROJECT)]))
     return found
 
 

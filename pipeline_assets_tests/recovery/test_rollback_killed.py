@@ -13,6 +13,7 @@ from pipeline_assets.delta.location import Location
 from pipeline_assets.delta.restorable import NotRestorable, TargetGone
 from pipeline_assets.errors import GivenUp, PipelineAssetsError
 from pipeline_assets.recovery.owed import owed
+from pipeline_assets.recovery.refresh import refresh
 from pipeline_assets.recovery.rollback import continue_, roll_back
 from pipeline_assets.recovery.rollback_plan import UNDO, Asked, NothingToUndo
 from pipeline_assets.recovery.rollback_store import LIFTED, RESTORING, Store
@@ -138,6 +139,27 @@ def test_a_run_that_writes_other_partitions_meanwhile_is_not_disturbed(
     assert end(beside) == 0
     assert values(place, "day") == sorted(others)
     evidence.all_lawful(instance, [place])
+
+
+def test_a_day_is_undone_while_other_days_gather_and_is_as_if_it_had_never_been(
+    instance: dg.DagsterInstance, tables: Location
+) -> None:
+    """Whatever the others had read when it went: none of them ends red, and none is missing."""
+    job = gathering.definitions().resolve_job_def("days_job")
+    undone, *others = gathering.KEYS[:5]
+    first = job.execute_in_process(instance=instance, partition_key=undone).run_id
+    beside = days(*others, job="days_job")
+    gathered = tables.child("days", "all_days")
+    while len(values(gathered, "day")) < 2:
+        assert beside.is_alive()
+    done = roll_back(instance, job, Asked(UNDO, first))
+    stages = [one.stage for one in done.plan.tables]
+    assert refresh(instance, job, done.id, stages).success
+    assert end(beside) == 0
+    assert refresh(instance, job, done.id, stages).left == []
+    assert values(gathered, "day") == sorted(others)
+    assert evidence.rows(tables.child("days", "counted"))["days"].to_list() == [len(others)]
+    assert {run.status for run in instance.get_runs()} == {dg.DagsterRunStatus.SUCCESS}
 
 
 def test_a_zombie_of_an_undone_run_cannot_commit(instance: dg.DagsterInstance, tables: Location) -> None:

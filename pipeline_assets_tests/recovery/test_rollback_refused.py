@@ -18,6 +18,7 @@ from pipeline_assets.delta.log import log_of
 from pipeline_assets.delta.restorable import NotRestorable
 from pipeline_assets.recovery.rollback import continue_, roll_back
 from pipeline_assets.recovery.rollback_plan import UNDO, Asked, NotRolledBack, plan_of
+from pipeline_assets.recovery.rollback_store import Store
 from pipeline_assets.settings import io_manager
 from pipeline_assets_tests.recovery import evidence
 from pipeline_assets_tests.recovery.rolling import Shop, code_location, on_disk, shown, values
@@ -145,7 +146,9 @@ def test_two_tables_that_cannot_go_back_are_both_named(shop: Shop) -> None:
     assert "was vacuumed" in why
 
 
-def test_a_plan_to_which_nobody_said_yes_and_one_that_has_changed_since(shop: Shop) -> None:
+def test_a_plan_to_which_nobody_said_yes_and_one_that_has_changed_since(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shop.run(1)
     second = shop.run(2)
     before = [shown(place) for place in shop.places()]
@@ -155,9 +158,28 @@ def test_a_plan_to_which_nobody_said_yes_and_one_that_has_changed_since(shop: Sh
     asked = Asked(UNDO, second)
     plan = plan_of(shop.instance, shop.job, asked)
     shop.run(3, "c")
+    before = [shown(place) for place in shop.places()]
     with pytest.raises(NotRolledBack, match="have changed since the plan was made"):
         roll_back(shop.instance, shop.job, asked, plan)
-    assert [shown(place) for place in shop.places()][:2] == before[:2]
+    monkeypatch.setattr("pipeline_assets.cli.rollback.plan_of", lambda *_: plan)  # a person has looked at it for long
+    status, _, why = command(shop, "--undo", second, "--yes")
+    assert (status, "have changed since the plan was made" in why) == (3, True)
+    assert [shown(place) for place in shop.places()] == before
+
+
+def test_what_somebody_else_is_at(shop: Shop) -> None:
+    """Another rollback, or maintenance, has the root's lock, or a rollback is not at its end."""
+    shop.run(1)
+    second = shop.run(2)
+    before = [shown(place) for place in shop.places()], heard(shop)
+    store = Store(shop.tables)
+    with store.locked("Another rollback"):
+        status, _, why = command(shop, "--undo", second, "--yes")
+    assert (status, "Another rollback is at work" in why) == (3, True)
+    store.begin(plan_of(shop.instance, shop.job, Asked(UNDO, second)).as_json())
+    status, _, why = command(shop, "--undo", second, "--yes")
+    assert (status, "is not at its end" in why) == (3, True)
+    assert ([shown(place) for place in shop.places()], heard(shop)) == before
 
 
 def test_columns_that_are_not_those_of_then(instance: dg.DagsterInstance, tables: Location) -> None:
@@ -183,7 +205,9 @@ def test_columns_that_are_not_those_of_then(instance: dg.DagsterInstance, tables
     assert values(place, "n") == [1]
 
 
-def test_a_partition_whose_columns_are_not_those_of_then(instance: dg.DagsterInstance, tables: Location) -> None:
+def test_a_partition_whose_columns_are_not_those_of_then(
+    instance: dg.DagsterInstance, tables: Location, monkeypatch: pytest.MonkeyPatch
+) -> None:
     colors = dg.StaticPartitionsDefinition(["red", "blue"])
 
     @dg.asset(key_prefix="wide", partitions_def=colors, metadata={"partition_expr": "color"})
@@ -203,6 +227,9 @@ def test_a_partition_whose_columns_are_not_those_of_then(instance: dg.DagsterIns
     before = shown(place), on_disk(tables)
     with pytest.raises(NotRestorable, match="its columns are not those of version"):
         roll_back(instance, job, Asked(UNDO, runs[1]))
+    monkeypatch.setitem(sys.modules, "wide_location", code_location("wide_location", defs))
+    done = CliRunner().invoke(cli, ["rollback", "--undo", runs[1], "--yes", "-m", "wide_location"])
+    assert (done.exit_code, "its columns are not those of version" in done.stderr) == (3, True)
     assert (shown(place), [one for one in on_disk(tables) if "pipeline_rollbacks" not in one]) == before
 
 
