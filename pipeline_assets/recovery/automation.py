@@ -18,13 +18,13 @@ from pipeline_assets.errors import ConfigurationError, PipelineAssetsError
 from pipeline_assets.policy.policies import NO_BACKOFF
 from pipeline_assets.processes import is_gone
 from pipeline_assets.recovery.claims import continued_by
+from pipeline_assets.recovery.code_location import RECOVERY_JOB
 from pipeline_assets.recovery.failure_report import four_lines
 from pipeline_assets.recovery.on_failure import ACTIONS, MOST_TIMES, RESUME, OnFailure
 from pipeline_assets.recovery.plan import NotResumable
 from pipeline_assets.recovery.recovering import (
     ANSWERS_TAG,
     QUIET,
-    RECOVERY_JOB,
     Jobs,
     NotRecovered,
     continuing,
@@ -36,6 +36,7 @@ from pipeline_assets.recovery.recovering import (
 )
 from pipeline_assets.recovery.rollback_store import AtWork
 from pipeline_assets.recovery.supervising import Stop, executed
+from pipeline_assets.recovery.tables import assets_planned
 
 LOOK_BACK = timedelta(days=1)
 """A failure that nobody has acted on for so long is a person's."""
@@ -174,14 +175,16 @@ def _due(context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest]:
         return
     for record in _failed(instance):
         run = record.dagster_run
-        if not _is_of(context, run):
+        if not _is_of(context, repository, run):
             continue
         try:
             policy = on_failure_of(instance, repository, run)
         except ConfigurationError as error:
             context.log.warning(str(error))
             continue
-        if policy is None or why_not(instance, run, policy) is not None or is_answered(instance, run):
+        if policy is None or is_answered(instance, run):
+            continue
+        if why_not(instance, run, policy, repository.get_job(job_name_of(run))) is not None:
             continue
         ended = record.end_time or record.update_timestamp.timestamp()
         if time.time() >= ended + policy.wait_before(recoveries(instance, run), run.run_id):
@@ -199,11 +202,15 @@ def _failed(instance: dg.DagsterInstance) -> Iterator[RunRecord]:
         cursor = records[-1].dagster_run.run_id
 
 
-def _is_of(context: dg.SensorEvaluationContext, run: DagsterRun) -> bool:
-    """Whether a run is of the sensor's code location, as far as it says so."""
+def _is_of(context: dg.SensorEvaluationContext, repository: dg.RepositoryDefinition, run: DagsterRun) -> bool:
+    """Whether a run is of the sensor's code location: it says so, or the location has its job and its assets."""
+    name = job_name_of(run)
+    if not repository.has_job(name):
+        return False
     mine, its = context.code_location_origin, run.remote_job_origin
     if mine is None or its is None:
-        return True
+        of_job = repository.get_job(name).asset_layer.executable_asset_keys
+        return assets_planned(context.instance, run) <= set(of_job)
     return its.repository_origin.code_location_origin.location_name == mine.location_name
 
 

@@ -65,8 +65,9 @@ def children_of(instance: DagsterInstance, run: DagsterRun) -> Iterator[DagsterR
 
 
 def continued_by(instance: DagsterInstance, run: DagsterRun) -> DagsterRun | None:
-    """The run that continues a run, whoever began it."""
-    return next((one for one in children_of(instance, run) if run.run_id in chain_of(instance, one).runs), None)
+    """The run that continues a run, whoever began it, or makes some of it again as a chain of its own (`--recompute`)."""
+    made = next((one for one in children_of(instance, run) if run.run_id in chain_of(instance, one).runs), None)
+    return made or instance.get_run_by_id(continuation_of(run.run_id))
 
 
 def refuse_answered(instance: DagsterInstance, run: DagsterRun) -> None:

@@ -10,6 +10,10 @@ EPHEMERAL, ANY_ASSETS = "__ephemeral_asset_job__", "__ASSET_JOB"
 """The job of `dg.materialize`, which no code location has, and the one that can run any of a location's assets,
 whichever pipelines they belong to."""
 
+RECOVERY_JOB, ROLLBACK_JOB, MAINTENANCE_JOB = "recovery_job", "rollback_job", "maintenance_job"
+OPERATIONS = frozenset({RECOVERY_JOB, ROLLBACK_JOB, MAINTENANCE_JOB})
+"""Jobs that work on other runs and their tables: one that failed is no pipeline's run, and nobody's last."""
+
 NEVER_AGAIN = {"dagster/max_retries": "0"}
 """Tags of a run that a person launches and looks at: the daemon does not launch it again."""
 

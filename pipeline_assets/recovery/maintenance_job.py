@@ -10,7 +10,7 @@ from pydantic import Field
 
 from pipeline_assets.errors import PipelineAssetsError
 from pipeline_assets.markdown import table
-from pipeline_assets.recovery.code_location import ANY_ASSETS, NEVER_AGAIN, job_beside
+from pipeline_assets.recovery.code_location import ANY_ASSETS, MAINTENANCE_JOB, NEVER_AGAIN, job_beside
 from pipeline_assets.recovery.maintenance import Maintained, Wanted, maintain
 
 MEBIBYTE = 1024**2
@@ -35,7 +35,7 @@ class MaintenanceConfig(dg.Config):
     dry_run: bool = Field(default=False, description="Only says what would be done.")
 
 
-def maintenance_job(window: Callable[[], timedelta], name: str = "maintenance_job") -> dg.JobDefinition:
+def maintenance_job(window: Callable[[], timedelta], name: str = MAINTENANCE_JOB) -> dg.JobDefinition:
     """A job that maintains all tables of the code location that it is put into.
 
     Its op `maintenance` takes MaintenanceConfig.

@@ -11,18 +11,19 @@ from dagster._core.storage.tags import AUTO_RETRY_RUN_ID_TAG, WILL_RETRY_TAG
 from pipeline_assets.chains import chain_of
 from pipeline_assets.errors import PermanentError
 from pipeline_assets.recovery.claims import continued_by
-from pipeline_assets.recovery.code_location import ANY_ASSETS, EPHEMERAL
+from pipeline_assets.recovery.code_location import ANY_ASSETS, EPHEMERAL, OPERATIONS
 from pipeline_assets.recovery.failure_report import failed_steps
 from pipeline_assets.recovery.on_failure import ON_FAILURE_TAG, RESUME, ROLLBACK, OnFailure, of_tags
 from pipeline_assets.recovery.refresh import REFRESHES_TAG, Refreshed, refresh
 from pipeline_assets.recovery.resume import Continued, created
 from pipeline_assets.recovery.rollback import AnsweredAlready, RolledBack, roll_back
 from pipeline_assets.recovery.rollback_plan import UNDO, Asked, NothingToUndo
-from pipeline_assets.recovery.tables import assets_by_step, assets_planned
+from pipeline_assets.recovery.rollback_store import LIFTED, LIFTING, Store
+from pipeline_assets.recovery.rollback_targets import LIVE
+from pipeline_assets.recovery.tables import assets_by_step, assets_planned, outputs_of, roots_of
 
 ANSWERS_TAG = "pipeline_assets/answers"
 """Of a run that a failure has set off: the id of the failed run."""
-RECOVERY_JOB = "recovery_job"
 QUIET: Mapping[str, Any] = {"console": {"config": {"log_level": "WARNING"}}}
 """The `loggers` of a run whose progress is shown otherwise."""
 
@@ -77,11 +78,11 @@ def recoveries(instance: DagsterInstance, run: DagsterRun) -> int:
     return sum(one is not None and one.tags.get(ANSWERS_TAG, "") == one.parent_run_id for one in runs)
 
 
-def why_not(instance: DagsterInstance, run: DagsterRun, policy: OnFailure) -> str | None:
-    """Why a run's end is not acted on by itself; None where it is."""
+def why_not(instance: DagsterInstance, run: DagsterRun, policy: OnFailure, job: JobDefinition) -> str | None:
+    """Why a run's end is not acted on by itself; None where it is. job: that of the run."""
     if run.status is not DagsterRunStatus.FAILURE:
         return f"it is {run.status.value}"
-    if run.job_name == RECOVERY_JOB or REFRESHES_TAG in run.tags:
+    if run.job_name in OPERATIONS or REFRESHES_TAG in run.tags:
         return "it was a recovery itself"
     if instance.run_retries_enabled and run.remote_job_origin is not None and run.tags.get(WILL_RETRY_TAG) == "true":
         return "Dagster tries it again, as run_retries says"
@@ -89,9 +90,22 @@ def why_not(instance: DagsterInstance, run: DagsterRun, policy: OnFailure) -> st
         return f"run {run.tags[AUTO_RETRY_RUN_ID_TAG]} has tried it again, as run_retries says"
     later = continued_by(instance, run)
     if later is not None:
-        return f"run {later.run_id} continues it"
+        return f"run {later.run_id} continues it, or has made it again"
     if policy.action == RESUME and (done := recoveries(instance, run)) >= policy.times:
         return f"its chain was continued {done} times already"
+    return _undone_since(instance, run, job)
+
+
+def _undone_since(instance: DagsterInstance, run: DagsterRun, job: JobDefinition) -> str | None:
+    """Whether a rollback that was begun after the run's end takes its chain back: then somebody has answered."""
+    record = instance.get_run_record_by_id(run.run_id)
+    if record is None:
+        return "it was deleted"
+    ended, chain = int(1000 * (record.end_time or record.update_timestamp.timestamp())), chain_of(instance, run).first
+    for root in roots_of(outputs_of(instance, job, run.run_config).values()):
+        for one in Store(root).read().plans.values():
+            if one.id >= ended and one.state not in (LIFTING, LIFTED) and chain in one.plan["fences"]:
+                return f"rollback {one.id} has answered it"
     return None
 
 
@@ -99,7 +113,7 @@ def continuing(
     instance: DagsterInstance, run: DagsterRun, job: Job, policy: OnFailure, loggers: Mapping[str, Any] | None = None
 ) -> Continued:
     """The run that continues a failed one by itself, made and not begun. Raises NotRecovered, NotResumable."""
-    _refuse(instance, run, policy)
+    _refuse(instance, run, policy, _definition(job))
     made = created(instance, run.run_id, job, loggers, tags={ANSWERS_TAG: run.run_id})
     if made.run is not None and made.run.parent_run_id != run.run_id:
         instance.delete_run(made.run.run_id)  # it has not begun
@@ -112,8 +126,8 @@ def undo(instance: DagsterInstance, run: DagsterRun, jobs: Jobs, policy: OnFailu
 
     Raises NotRecovered, and as `roll_back`.
     """
-    _refuse(instance, run, policy)
     definition = _definition(jobs(job_name_of(run)))
+    _refuse(instance, run, policy, definition)
     stages: Sequence[str] = ()
     if policy.action != ROLLBACK:
         stages = failed_and_downstream(instance, run, definition)
@@ -123,10 +137,11 @@ def undo(instance: DagsterInstance, run: DagsterRun, jobs: Jobs, policy: OnFailu
         done = roll_back(instance, definition, Asked(UNDO, run.run_id, stages=stages, answers=run.run_id))
     except (NothingToUndo, AnsweredAlready) as error:
         return Undone(str(error))
-    undone = [one.stage for one in done.plan.tables]
+    planned = [one.stage for one in done.plan.tables]
+    undone = [one.stage for one in done.plan.tables if any(entry.state == LIVE for entry in one.entries)]
     if policy.action != ROLLBACK:  # what was undone lacks what its inputs hold, and would be what is made again
         return Undone(f"Rollback {done.id} has undone {', '.join(undone)}.", done)
-    made = refresh(instance, jobs(ANY_ASSETS), done.id, undone)
+    made = refresh(instance, jobs(ANY_ASSETS), done.id, planned)
     also = f" {len(made.runs)} runs made again what was owed." if made.runs else ""
     failed = "" if made.success else f" Run {made.runs[-1]} of them failed; `pipeline-assets resume {made.runs[-1]}`."
     return Undone(f"Rollback {done.id} has undone {', '.join(undone)}.{also}{failed}", done, made)
@@ -149,8 +164,8 @@ def job_name_of(run: DagsterRun) -> str:
     return ANY_ASSETS if run.job_name == EPHEMERAL else run.job_name
 
 
-def _refuse(instance: DagsterInstance, run: DagsterRun, policy: OnFailure) -> None:
-    why = why_not(instance, run, policy)
+def _refuse(instance: DagsterInstance, run: DagsterRun, policy: OnFailure, job: JobDefinition) -> None:
+    why = why_not(instance, run, policy, job)
     if why is not None:
         raise NotRecovered(f"Run {run.run_id} is left as it is: {why}. Nothing was changed.")
 

@@ -18,9 +18,11 @@ from pipeline_assets.recovery.claims import (
     children_of,
     claimed,
     continuation_of,
+    continued_by,
     mark_gone,
     refuse_answered,
 )
+from pipeline_assets.recovery.code_location import OPERATIONS
 from pipeline_assets.recovery.executable import executable_for, selected
 from pipeline_assets.recovery.plan import LEFT, NotResumable, Plan, record
 from pipeline_assets.recovery.planning import StalePlan, full_plan, refuse_stale
@@ -62,13 +64,13 @@ class Resumed:
 
 
 def left_runs(instance: DagsterInstance) -> Iterator[DagsterRun]:
-    """Runs that have not ended well, are not at work, and were not continued; newest first."""
+    """Runs of pipelines that have not ended well, are not at work, and were not continued; newest first."""
     wanted = dg.RunsFilter(statuses=sorted(_ENDED_BADLY | _NOT_ENDED, key=lambda status: status.value))
     cursor: str | None = None
     while runs := instance.get_runs(wanted, cursor, _PAGE):
         for run in runs:
             over = run.status in _ENDED_BADLY or is_gone(instance, run)
-            if over and newest_of_chain(instance, run).run_id == run.run_id:
+            if over and run.job_name not in OPERATIONS and continued_by(instance, run) is None:
                 yield run
         cursor = runs[-1].run_id
 
@@ -95,7 +97,9 @@ def resumable(instance: DagsterInstance, run_id: str, *, gone: bool = False, dry
     run = newest_of_chain(instance, run)
     if run.status in _ENDED_BADLY or run.status is DagsterRunStatus.SUCCESS:
         return run
-    found = True if gone and run.status in _NOT_ENDED else is_gone(instance, run)
+    found = is_gone(instance, run)
+    if found is None and run.status in _NOT_ENDED:
+        found = gone or None
     if found is False and run.run_id != run_id:
         raise AlreadyContinued(run_id, run.run_id, run.status.value)
     if not found:

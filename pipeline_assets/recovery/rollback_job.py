@@ -9,7 +9,7 @@ from pydantic import Field
 
 from pipeline_assets.errors import ConfigurationError, PipelineAssetsError
 from pipeline_assets.markdown import table
-from pipeline_assets.recovery.code_location import ANY_ASSETS, NEVER_AGAIN, job_beside
+from pipeline_assets.recovery.code_location import ANY_ASSETS, NEVER_AGAIN, ROLLBACK_JOB, job_beside
 from pipeline_assets.recovery.refresh import Refreshed, owing
 from pipeline_assets.recovery.rollback import RolledBack, continue_, open_rollback, roll_back
 from pipeline_assets.recovery.rollback_plan import TO, UNDO, Asked, NotRolledBack, Plan, plan_of
@@ -67,7 +67,7 @@ class RollbackConfig(dg.Config):
         return Asked(UNDO if self.undo else TO, str(self.undo or self.to), self.stage, self.partition, self.gone)
 
 
-def rollback_job(name: str = "rollback_job") -> dg.JobDefinition:
+def rollback_job(name: str = ROLLBACK_JOB) -> dg.JobDefinition:
     """A job that rolls back tables of the code location that it is put into; its op `rollback` takes RollbackConfig.
 
     A refusal is a failed step whose message says why, with nothing changed.

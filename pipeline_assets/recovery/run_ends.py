@@ -8,7 +8,7 @@ from dagster._core.storage.tags import PARTITION_NAME_TAG
 
 from pipeline_assets.chains import chain_of
 from pipeline_assets.processes import is_gone, place_of
-from pipeline_assets.recovery.resume import newest_of_chain
+from pipeline_assets.recovery.claims import continued_by
 from pipeline_assets.recovery.tables import steps_planned
 from pipeline_assets.step_starts import STARTS
 
@@ -169,7 +169,7 @@ class Runs:
             host = place.host if place is not None else "an unknown host"
         elif gone:
             state = KILLED
-        if state in (FAILED, KILLED) and newest_of_chain(self.instance, run).run_id == run.run_id:
+        if state in (FAILED, KILLED) and continued_by(self.instance, run) is None:
             resume = run.run_id
         return RunSeen(run.run_id, run.job_name, run.tags.get(PARTITION_NAME_TAG), state, at, host, resume)
 

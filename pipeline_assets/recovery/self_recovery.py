@@ -57,7 +57,9 @@ class Supervisor:
         except ConfigurationError as error:
             self.say(f"Not recovered: {error}")
             return None
-        if policy is None or run.is_success or why_not(self.instance, run, policy) is not None:
+        if policy is None or run.is_success:
+            return None
+        if why_not(self.instance, run, policy, self.repository.get_job(job_name_of(run))) is not None:
             return None
         if policy.action == RESUME:
             return self._resumed(run, policy)

@@ -21,10 +21,10 @@ from pipeline_assets.delta.table import Table, open_table
 from pipeline_assets.delta.writable import refuse_unwritable
 from pipeline_assets.errors import DamagedTable, UnsupportedTable
 from pipeline_assets.io.outputs import Output
+from pipeline_assets.recovery.code_location import MAINTENANCE_JOB
 from pipeline_assets.recovery.doctor import ERROR, OK, WARNING, Finding
 from pipeline_assets.recovery.reach import Reach
 
-MAINTENANCE = "maintenance_job"
 MANY_ENTRIES = 100
 """Log entries after the newest log checkpoint that make opening slow: 38 ms for 50, 7 ms for 10."""
 MANY_FILES = 64
@@ -96,11 +96,11 @@ def _log(output: Output, table: Table, disk: OnDisk) -> Iterator[Finding]:
         said = (
             f"{len(since)} log entries since its newest log checkpoint (version {newest}), each read when it is opened"
         )
-        yield Finding(WARNING, "log", output.name, said, f"run {MAINTENANCE}, or DeltaTable(…).create_checkpoint()")
+        yield Finding(WARNING, "log", output.name, said, f"run {MAINTENANCE_JOB}, or DeltaTable(…).create_checkpoint()")
     try:
         refuse_vacuum(table)
     except NotRestorable as error:
-        yield Finding(WARNING, "vacuum", output.name, error.why, f"run {MAINTENANCE}, which ends it")
+        yield Finding(WARNING, "vacuum", output.name, error.why, f"run {MAINTENANCE_JOB}, which ends it")
 
 
 def _files(output: Output, table: Table) -> Iterator[Finding]:
@@ -112,7 +112,7 @@ def _files(output: Output, table: Table) -> Iterator[Finding]:
     if most > MANY_FILES:
         where = f"its partition {', '.join(map(str, values))}" if values else "it"
         yield Finding(
-            WARNING, "files", output.name, f"{where} has {most:,} files", f"run {MAINTENANCE}, which compacts them"
+            WARNING, "files", output.name, f"{where} has {most:,} files", f"run {MAINTENANCE_JOB}, which compacts them"
         )
 
 
@@ -126,7 +126,7 @@ def _orphans(output: Output, table: Table, disk: OnDisk, entries: Iterable[int])
     orphans = {path: size for path, (size, at) in disk.data.items() if path not in named and at < before}
     if orphans:
         said = f"{len(orphans):,} files of {sum(orphans.values()):,} bytes are in no version, as {min(orphans)}"
-        yield Finding(WARNING, "orphans", output.name, said, f"run {MAINTENANCE}, which takes them away")
+        yield Finding(WARNING, "orphans", output.name, said, f"run {MAINTENANCE_JOB}, which takes them away")
 
 
 def _restorable(output: Output, table: Table, window: timedelta) -> Iterator[Finding]:
