@@ -44,8 +44,7 @@ def vacuum(table: Table, window: Window, *, dry_run: bool) -> Removed:
         return Removed(
             Size(0, 0), (f"what was removed: somebody else's VACUUM began at version {began} and has not ended",)
         )
-    dead = sorted(_removed(table) - needed(table, window))
-    size = _size(table, dead)
+    dead, size = _there(table, _removed(table) - needed(table, window))
     if dry_run or not (dead or began is not None):
         return Removed(size)
     commit_when(table, lambda now: Proposal(Record(VACUUM, "", now.id)), Deadline(SECONDS))
@@ -97,6 +96,8 @@ def _data_files(table: Table) -> dict[str, fs.FileInfo]:
     return {path: info for path, info in found.items() if not path.startswith(LOG)}
 
 
-def _size(table: Table, paths: list[str]) -> Size:
-    infos = table.location.files.get_file_info(paths) if paths else []
-    return Size(len(paths), sum(info.size or 0 for info in infos if info.is_file))
+def _there(table: Table, paths: set[str]) -> tuple[list[str], Size]:
+    """Of some files those that are there: the log speaks of removed ones long after they have gone."""
+    infos = table.location.files.get_file_info(sorted(paths)) if paths else []
+    there = [info for info in infos if info.is_file]
+    return [info.path for info in there], Size(len(there), sum(info.size or 0 for info in there))

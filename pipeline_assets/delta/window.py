@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 from urllib.parse import unquote
 
+from deltalake import DeltaTable
 from pyarrow import fs
 
+from pipeline_assets.delta import names
 from pipeline_assets.delta.log import ENTRY, LOG
 from pipeline_assets.delta.partitions import paths_of
 from pipeline_assets.delta.table import Table
@@ -43,9 +45,22 @@ def written(table: Table) -> dict[int, float]:
     return {int(found[1]): (info.mtime_ns or 0) / 1e9 for info in infos if (found := ENTRY.match(info.base_name))}
 
 
+def covered(table: Table) -> set[int]:
+    """The versions of live checkpoints that somebody else has written upon: readers keep to them, however old they are."""
+    foreign = table.last_foreign()
+    live = {version for app_id, version in table.txns.items() if (names.parse(app_id) or ("",))[0] == "data"}
+    return {version for version in live if version < foreign}
+
+
 def needed(table: Table, window: Window) -> set[str]:
-    """The files, as on disk, that some version in the window names: those of now, and all that came or went since."""
+    """The files, as on disk, that somebody may want: those of now, of live checkpoints, and what came or went since.
+
+    Raises DeltaError where a checkpoint that is live cannot be opened any more.
+    """
     found = set(paths_of(table.delta, None))
+    for version in covered(table):
+        then = DeltaTable(table.location.uri, version=version, storage_options=table.location.options)
+        found.update(paths_of(then, None))
     for version in range(window.first + 1, table.version + 1):
         if table.log.commit(version) is not None:
             actions = table.log.actions(version, "add") + table.log.actions(version, "remove")

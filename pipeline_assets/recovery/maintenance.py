@@ -17,7 +17,7 @@ from pipeline_assets.delta.decide import Mode
 from pipeline_assets.delta.log_cleanup import clean_log
 from pipeline_assets.delta.table import Table, open_table
 from pipeline_assets.delta.vacuum import delete_orphans, vacuum
-from pipeline_assets.delta.window import DELETED_FILES, LOG_ENTRIES, Window, written
+from pipeline_assets.delta.window import DELETED_FILES, LOG_ENTRIES, Window, covered, written
 from pipeline_assets.io.outputs import Output
 from pipeline_assets.recovery.rollback_store import AtWork, Store, not_at_its_end
 from pipeline_assets.recovery.tables import NoSuchStage, outputs_of, roots_of
@@ -127,6 +127,9 @@ def _work(instance: DagsterInstance, output: Output, table: Table, wanted: Wante
 
 def _compact(output: Output, table: Table, wanted: Wanted, window: Window, found: Maintained) -> None:
     small = small_files(table, wanted.target)
+    if small and covered(table):  # theirs would be in one file with ours
+        found.kept.append("small files: somebody else has written upon what is live; `adopt` it, or write it again")
+        return
     only = None
     if output.mode is Mode.APPEND:  # what a run appended can be taken out only while its files are its own
         young = [one for one in small if one.newest >= window.since]

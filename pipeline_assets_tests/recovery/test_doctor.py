@@ -101,6 +101,12 @@ def test_a_log_without_checkpoints_and_many_files_are_warnings(shop: Shop) -> No
     assert ones["files shop/b"]["said"] == "it has 65 files"
 
 
+def test_a_data_file_that_is_gone_is_an_error(shop: Shop) -> None:
+    shop.run(1)
+    Path(DeltaTable(shop.places()[2].uri).file_uris()[0]).unlink()
+    assert "1 of its data files are gone" in found("error")["missing shop/c"]["said"]
+
+
 def test_a_property_by_which_a_table_forgets_is_an_error(shop: Shop) -> None:
     shop.run(1)
     DeltaTable(shop.places()[0].uri).alter.set_table_properties(

@@ -306,3 +306,30 @@ def test_the_job_shows_a_row_for_each_table(shop: Shop, monkeypatch: pytest.Monk
     assert [line.split(" | ")[0] for line in lines[2:]] == ["| shop/a", "| shop/b"]
     assert "| 1 → 1 |" in lines[2]
     assert "1 files vacuumed" in lines[2]
+
+
+@pytest.mark.parametrize("theirs", ["append", "delete"])
+def test_a_checkpoint_that_somebody_has_written_upon_stays_readable(shop: Shop, theirs: str) -> None:
+    """Readers keep to it, however long ago the foreign commit was: what it names is neither compacted nor vacuumed."""
+    shop.run(1)
+    place = shop.places()[0]
+    if theirs == "append":
+        pl.DataFrame({"value": [7]}).write_delta(place.uri, mode="append")
+    else:
+        DeltaTable(place.uri).delete("value = 1")
+    before = parquet(place)
+    for _ in range(2):
+        maintained(shop, NO_WINDOW)
+        assert before <= parquet(place)
+    run = shop.run(2, "b", "c")
+    assert shop.instance.get_run_by_id(run).is_success
+    assert values(shop.places()[1], "value") == [1]
+
+
+def test_what_was_vacuumed_is_not_vacuumed_again(shop: Shop) -> None:
+    for value in (1, 2):
+        shop.run(value)
+    assert maintained(shop, NO_WINDOW)["a"].removed.files == 1
+    version = DeltaTable(shop.places()[0].uri).version()
+    assert maintained(shop, NO_WINDOW)["a"].removed.files == 0
+    assert DeltaTable(shop.places()[0].uri).version() == version

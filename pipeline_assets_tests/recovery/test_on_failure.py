@@ -22,7 +22,9 @@ from pipeline_assets.recovery import automation
 from pipeline_assets.recovery.launch import Part, created_run
 from pipeline_assets.recovery.on_failure import OnFailure
 from pipeline_assets.recovery.recovering import ANSWERS_TAG, NotRecovered, continuing, on_failure_of, undo
-from pipeline_assets.recovery.resume import AlreadyContinued
+from pipeline_assets.recovery.resume import AlreadyContinued, last_run, resume
+from pipeline_assets.recovery.rollback import roll_back
+from pipeline_assets.recovery.rollback_plan import UNDO, Asked
 from pipeline_assets.recovery.rollback_store import AtWork, Store
 from pipeline_assets.recovery.self_recovery import Supervisor
 from pipeline_assets.recovery.supervising import Stop
@@ -126,8 +128,8 @@ def test_of_two_that_undo_one_failure_at_once_one_does(
             both.wait()
             try:
                 said.append(undo(own, failed, location.repository.get_job, OnFailure("rollback")).said)
-            except AtWork:  # as recovery_job does, later
-                said.append("at work")
+            except (AtWork, NotRecovered) as error:  # as recovery_job does, later
+                said.append(str(error))
 
     threads = [threading.Thread(target=recover) for _ in range(2)]
     for one in threads:
@@ -136,8 +138,8 @@ def test_of_two_that_undo_one_failure_at_once_one_does(
         one.join()
     assert sorted("has undone" in one for one in said) == [False, True], said
     assert len(Store(tables).read().plans) == 1
-    late = undo(instance, failed, location.repository.get_job, OnFailure("rollback"))
-    assert "was answered by rollback" in late.said
+    with pytest.raises(NotRecovered, match="has answered it"):
+        undo(instance, failed, location.repository.get_job, OnFailure("rollback"))
     assert len(Store(tables).read().plans) == 1
 
 
@@ -150,6 +152,51 @@ def test_what_a_person_has_made_again_is_not_undone_by_one_who_comes_late(
     with pytest.raises(NotRecovered, match="continues it"):
         undo(instance, failed, location.repository.get_job, OnFailure("rollback"))
     assert shown(tables) == {"a": 2, "b": 2, "c": 0}
+
+
+@pytest.mark.parametrize("job", ["undone_job", "resumed_job"])
+def test_what_a_person_undid_or_made_again_is_left_alone(
+    instance: dg.DagsterInstance, tables: Location, location: CodeLocation, job: str
+) -> None:
+    definition = location.repository.get_job(job)
+    failed = a_failed_run(instance, job)
+    assert len(asked(instance, location)) == 1
+    roll_back(instance, definition, Asked(UNDO, failed.run_id))
+    assert asked(instance, location) == []
+    with pytest.raises(NotRecovered, match="has answered it"):
+        continuing(instance, failed, definition, OnFailure("resume"))
+    another = a_failed_run(instance, job)
+    assert [one.run_key for one in asked(instance, location)] == [another.run_id]
+    assert resume(instance, another.run_id, definition, recompute=["shop/b"]).success
+    assert asked(instance, location) == []
+    with pytest.raises(NotRecovered, match="made it again"):
+        undo(instance, another, location.repository.get_job, OnFailure("rollback"))
+    assert shown(tables) == {"a": 2, "b": 2, "c": 2}
+
+
+def test_a_failure_is_of_the_code_location_that_has_its_job_and_its_assets(
+    instance: dg.DagsterInstance, tables: Location, location: CodeLocation
+) -> None:
+    @dg.asset
+    def other() -> None: ...
+
+    same_name = dg.define_asset_job("undone_job", [other], tags=on_failure("rollback"))
+    elsewhere = dg.Definitions.merge(dg.Definitions([other], jobs=[same_name]), automation.recovery_definitions())
+    failed = a_failed_run(instance, "undone_job")
+    context = dg.build_sensor_context(instance=instance, repository_def=elsewhere.get_repository_def())
+    sensor = elsewhere.get_repository_def().get_sensor_def("recovery_sensor")
+    assert not sensor.evaluate_tick(context).run_requests
+    assert [one.run_key for one in asked(instance, location)] == [failed.run_id]
+
+
+def test_a_failed_recovery_is_nobodys_last_run(
+    instance: dg.DagsterInstance, tables: Location, location: CodeLocation
+) -> None:
+    failed = a_failed_run(instance, "undone_job")
+    config = automation.recovery_config(failed.run_id, "rollback")
+    run = instance.create_run_for_job(location.repository.get_job("recovery_job"), run_config=config)
+    instance.report_run_failed(run)
+    assert last_run(instance).run_id == failed.run_id
 
 
 def test_the_supervising_command_and_the_daemon_act_once_together(

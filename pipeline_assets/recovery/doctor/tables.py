@@ -84,6 +84,7 @@ def table_of(output: Output, window: timedelta, more: str) -> Iterator[Finding]:
     yield Finding(OK, "table", output.name, said)
     yield from _log(output, table, disk)
     yield from _files(output, table)
+    yield from _missing(output, table, disk)
     yield from _orphans(output, table, disk, entries)
     yield from _restorable(output, table, window)
     yield from _retention(output, table, window)
@@ -100,7 +101,9 @@ def _log(output: Output, table: Table, disk: OnDisk) -> Iterator[Finding]:
     try:
         refuse_vacuum(table)
     except NotRestorable as error:
-        yield Finding(WARNING, "vacuum", output.name, error.why, f"run {MAINTENANCE_JOB}, which ends it")
+        yield Finding(
+            WARNING, "vacuum", output.name, error.why, f"run {MAINTENANCE_JOB}, which ends it when it is a day old"
+        )
 
 
 def _files(output: Output, table: Table) -> Iterator[Finding]:
@@ -113,6 +116,16 @@ def _files(output: Output, table: Table) -> Iterator[Finding]:
         where = f"its partition {', '.join(map(str, values))}" if values else "it"
         yield Finding(
             WARNING, "files", output.name, f"{where} has {most:,} files", f"run {MAINTENANCE_JOB}, which compacts them"
+        )
+
+
+def _missing(output: Output, table: Table, disk: OnDisk) -> Iterator[Finding]:
+    """Data files that the newest version names, and that are not there."""
+    gone = sorted(set(paths_of(table.delta, None)) - disk.data.keys())
+    if gone:
+        said = f"{len(gone):,} of its data files are gone, as {gone[0]}: what reads them fails"
+        yield Finding(
+            ERROR, "missing", output.name, said, "bring them back from a backup, or make what was in them again"
         )
 
 
