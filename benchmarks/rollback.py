@@ -1,4 +1,4 @@
-"""(g) A rollback: eight tables of 100 files each go back by one run, on a local disk, without process start.
+"""(j) A rollback: eight tables of 100 files each go back by one run, on a local disk, without process start.
 
 `python benchmarks/rollback.py`: s for each of 20, median and p95; the plan, of which the rest is holding, restoring, telling.
 """
