@@ -282,10 +282,10 @@ def _fence(instance: DagsterInstance, chain: str, tables: Sequence[OfTable], ask
 
 
 def _refuse_at_work(instance: DagsterInstance, run: DagsterRun, asked: Asked) -> None:
-    if run.is_finished or (asked.gone and run.status is not DagsterRunStatus.QUEUED):
+    if run.is_finished:
         return
     gone = is_gone(instance, run)
-    if gone:
+    if gone or (gone is None and asked.gone):
         return
     said = f"Run {run.run_id}, which would be undone, is {run.status.value}"
     if gone is None:

@@ -27,7 +27,7 @@ from pipeline_assets.recovery.resume import resumable, resume
 from pipeline_assets.step_starts import step_starts
 from pipeline_assets_tests.campaigns.pauses import STAGE
 from pipeline_assets_tests.campaigns.zombie import SECONDS, Work, Zombie, job_of, wait_for
-from pipeline_assets_tests.recovery.evidence import messages
+from pipeline_assets_tests.recovery.evidence import elsewhere, messages
 
 OUTPUT, STEP = f"z/{STAGE}", f"z__{STAGE}"
 MODE_OF = {"overwrite": Mode.OVERWRITE, "partitions": Mode.OVERWRITE, "append": Mode.APPEND, "merge": Mode.MERGE}
@@ -52,6 +52,7 @@ def table_of(work: Work) -> Table:
 
 def continue_chain(zombie: Zombie, who: str) -> None:
     """`pipeline-assets resume RUN --gone`, to its end."""
+    elsewhere(zombie.instance, zombie.run_id)
     run = resumable(zombie.instance, zombie.run_id, gone=True)
     done = resume(zombie.instance, run.run_id, job_of(replace(zombie.work, who=who, timeout=None)))
     if not done.success:

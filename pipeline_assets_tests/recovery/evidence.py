@@ -11,6 +11,7 @@ import polars as pl
 from polars.testing import assert_frame_equal
 
 from pipeline_assets.delta.location import Location
+from pipeline_assets.processes import PLACE_TAG
 
 LOG = "_delta_log"
 
@@ -120,3 +121,8 @@ def messages(instance: dg.DagsterInstance, run_id: str) -> str:
         if error is not None:
             said.append(error.to_string())
     return "\n".join(said)
+
+
+def elsewhere(instance: dg.DagsterInstance, run_id: str) -> None:
+    """Let a run be at work on another host, of which this one cannot tell anything."""
+    instance.add_run_tags(run_id, {PLACE_TAG: f"{run_id} elsewhere 11-22 pid:[33] 44"})

@@ -264,3 +264,12 @@ def test_a_fault_point_that_there_is_not_is_refused(instance: dg.DagsterInstance
     done = children.run(children.materialize(story.__name__), {"PIPELINE_ASSETS_CRASH": "after_comit:story/orders"})
     assert done.returncode == 1
     assert "names no fault point; there are before_compute" in done.stderr
+
+
+def test_a_run_that_this_host_sees_alive_is_not_gone_by_anybodys_word(
+    instance: dg.DagsterInstance, tables: Location
+) -> None:
+    run = a_run_of(instance, dg.DagsterRunStatus.STARTED, processes.place_tag("{run}")[PLACE_TAG])
+    with pytest.raises(NotResumable, match="wait for its end"):
+        resumable(instance, run.run_id, gone=True)
+    assert not instance.get_run_by_id(run.run_id).is_finished
