@@ -14,9 +14,7 @@ from pipeline_assets.delta.record import Part
 from pipeline_assets.delta.table import Memory, Table, open_table
 from pipeline_assets.errors import DamagedTable
 from pipeline_assets.io.outputs import Output
-from pipeline_assets.recovery.rollback_store import Store
 from pipeline_assets.recovery.tables import outputs_of
-from pipeline_assets.recovery.undone import undone_of
 
 STALE, BEHIND = "stale", "behind"
 OPENING = 4
@@ -50,7 +48,6 @@ class Looking:
         self.chains = cache(lambda name: self._entries(names.chain, name))
         self._inputs = cache(self._inputs_of)
         self.undone = cache(self._undone_of)
-        self._rollbacks = cache(lambda root: Store(root).read())
 
     def open_ahead(self, stages: Iterable[str]) -> None:
         """Begin to open the tables of some stages, while something else is asked."""
@@ -85,7 +82,7 @@ class Looking:
     def _undone_of(self, name: str) -> frozenset[Name]:
         """What rollbacks of a table have taken back."""
         table = self.table(name)
-        return undone_of(table, name, self._rollbacks(self.outputs[name].settings.root)) if table else frozenset()
+        return frozenset(one for one in table.undone() if one.output == name) if table else frozenset()
 
     def judge(self, output: Output, table: Table, partition: str) -> tuple[str, tuple[str, ...]] | None:
         """Whether one of the suspects is stale or behind, and which inputs say so."""
