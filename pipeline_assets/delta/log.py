@@ -110,10 +110,11 @@ class TableLog:
             yield commit
             version -= 1
 
-    def actions(self, version: int, kind: str) -> list[dict[str, Any]]:
-        """The `add` or `remove` actions of a version, as they are in its entry."""
+    def actions(self, version: int, *kinds: str) -> list[dict[str, Any]]:
+        """The actions of some kinds (`add`, `remove`) of a version, as they are in its entry."""
         content = self.location.read(f"{LOG}/{version:020}.json").decode()
-        return [json.loads(line)[kind] for line in content.splitlines() if line.startswith(f'{{"{kind}"')]
+        lines = content.splitlines()
+        return [json.loads(line)[kind] for kind in kinds for line in lines if line.startswith(f'{{"{kind}"')]
 
     def _from_checkpoint(self, version: int) -> tuple[int, dict[str, int]]:
         names = [(int(found[1]), name) for name in self.location.names(LOG) if (found := CHECKPOINT.match(name))]

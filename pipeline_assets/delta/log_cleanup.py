@@ -39,7 +39,7 @@ def clean_log(table: Table, window: Window, *, dry_run: bool) -> Cleaned:
 def _oldest_needed(table: Table, window: Window) -> tuple[int, str]:
     """The oldest entry that is needed, and why."""
     oldest, why = window.first, "begins the window"
-    for output in _outputs(table):
+    for output in table.outputs():
         if table.remembers(output):
             return 0, f"tells the rows of {output}'s runs apart"
         for key, version in written_at(table, output, table.written_partitions(output), window.first).items():
@@ -47,8 +47,3 @@ def _oldest_needed(table: Table, window: Window) -> tuple[int, str]:
             if made < oldest:
                 oldest, why = made, f"tells whose data {output}{'' if key == names.WHOLE else f' [{key}]'} shows"
     return oldest, why
-
-
-def _outputs(table: Table) -> set[str]:
-    found = [names.parse(app_id) for app_id in table.txns]
-    return {parts[1] for parts in found if parts is not None and parts[0] == "data"}

@@ -146,6 +146,11 @@ class Table:
         own = {app_id[len(prefix) :]: value for app_id, value in self.txns.items() if app_id.startswith(prefix)}
         return {unquote(key) if "%" in key else key: value for key, value in own.items() if "/" not in key}
 
+    def outputs(self) -> set[str]:
+        """The outputs that have, or had, data in it."""
+        found = [names.parse(app_id) for app_id in self.txns if app_id.startswith(f"{names.PREFIX}/data/")]
+        return {parts[1] for parts in found if parts is not None}
+
     def others(self, output: str) -> dict[str, set[str]]:
         """For each partition the other outputs that say of themselves that their data is live there."""
         own = names.data(output, names.WHOLE).removesuffix(names.WHOLE)
@@ -233,7 +238,7 @@ class Table:
         return max(ours, self.last_foreign())
 
     def _touches(self, version: int, one: Partition) -> bool:
-        actions = self.log.actions(version, "add") + self.log.actions(version, "remove")
+        actions = self.log.actions(version, "add", "remove")
         if not one.columns:
             return True
         types = {field.name: field.type for field in self.schema.fields}

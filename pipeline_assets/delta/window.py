@@ -1,7 +1,7 @@
 """What of a table the rollback window needs: versions that were the newest at some time in it, and their files."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from urllib.parse import unquote
@@ -16,7 +16,8 @@ from pipeline_assets.delta.table import Table
 
 DELETED_FILES, LOG_ENTRIES = "delta.deletedFileRetentionDuration", "delta.logRetentionDuration"
 """The table's own words on how long files and entries are kept; where they are longer than the window, they count."""
-_INTERVAL = re.compile(r"^(?:interval\s+)?(\d+)\s+(week|day|hour|minute|second)s?$", re.IGNORECASE)
+_UNITS = {"week": 604800, "day": 86400, "hour": 3600, "minute": 60, "second": 1, "millisecond": 0.001}
+_INTERVAL = re.compile(r"^\s*(?:interval\s+)?(\d+)\s+([a-z]+?)s?\s*$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,8 @@ class Window:
     @classmethod
     def of(cls, table: Table, length: timedelta, now: float, own: str) -> "Window":
         """That of a table, at least as long as its property `own` says."""
-        length = max(length, _interval(table.delta.metadata().configuration, own))
+        said = table.delta.metadata().configuration.get(own)
+        length = max(length, (interval(said) if said is not None else None) or timedelta())
         since = now - length.total_seconds()
         older = [version for version, moment in written(table).items() if moment < since and version <= table.version]
         first = max(older, default=min(written(table), default=table.version))
@@ -48,7 +50,7 @@ def written(table: Table) -> dict[int, float]:
 def covered(table: Table) -> set[int]:
     """The versions of live checkpoints that somebody else has written upon: readers keep to them, however old they are."""
     foreign = table.last_foreign()
-    live = {version for app_id, version in table.txns.items() if (names.parse(app_id) or ("",))[0] == "data"}
+    live = (version for output in table.outputs() for version in table.entries(names.data, output).values())
     return {version for version in live if version < foreign}
 
 
@@ -61,14 +63,19 @@ def needed(table: Table, window: Window) -> set[str]:
     for version in covered(table):
         then = DeltaTable(table.location.uri, version=version, storage_options=table.location.options)
         found.update(paths_of(then, None))
-    for version in range(window.first + 1, table.version + 1):
-        if table.log.commit(version) is not None:
-            actions = table.log.actions(version, "add") + table.log.actions(version, "remove")
-            found.update(unquote(action["path"]) for action in actions)
-    return found
+    inside = (
+        version for version in range(window.first + 1, table.version + 1) if table.log.commit(version) is not None
+    )
+    return found | named(table, inside)
 
 
-def _interval(configuration: Mapping[str, str | None], name: str) -> timedelta:
-    """What a property says, nothing where it is not said, or is no interval of weeks, days, hours, minutes, seconds."""
-    found = _INTERVAL.match((configuration.get(name) or "").strip())
-    return timedelta(**{f"{found[2].lower()}s": int(found[1])}) if found else timedelta()
+def named(table: Table, versions: Iterable[int]) -> set[str]:
+    """The files, as on disk, that the entries of some versions add or remove."""
+    return {unquote(action["path"]) for one in versions for action in table.log.actions(one, "add", "remove")}
+
+
+def interval(said: str) -> timedelta | None:
+    """A Delta property as `interval 7 days`; None where it is not understood."""
+    found = _INTERVAL.match(said)
+    seconds = _UNITS.get(found[2].lower()) if found is not None else None
+    return timedelta(seconds=int(found[1]) * seconds) if found is not None and seconds is not None else None

@@ -1,12 +1,11 @@
 """Whether earlier versions of a table can be gone back to: its log and files are asked at once, not version by version."""
 
-import re
 from collections.abc import Mapping
 from functools import cached_property
 from urllib.parse import unquote
 
 from pipeline_assets.delta.decide import Mode
-from pipeline_assets.delta.log import LOG
+from pipeline_assets.delta.log import CHECKPOINT, ENTRY, LOG
 from pipeline_assets.delta.partitions import Partition, read_value
 from pipeline_assets.delta.restorable import NotRestorable, refuse_gone
 from pipeline_assets.delta.states import shown_until
@@ -14,9 +13,6 @@ from pipeline_assets.delta.table import Table
 from pipeline_assets.errors import DamagedTable
 from pipeline_assets.io.outputs import Output
 from pipeline_assets.io.partitions import partitions_among, types_of
-
-_ENTRY = re.compile(r"^(\d{20})\.json$")
-_CHECKPOINT = re.compile(r"^(\d{20})\.checkpoint.*\.parquet$")
 
 
 class Reach:
@@ -55,8 +51,8 @@ class Reach:
     def _logged(self) -> set[int]:
         """From version 0, or from a checkpoint of the log, as far as its entries go without a gap."""
         names = self.table.location.names(LOG)
-        entries = {int(found[1]) for name in names if (found := _ENTRY.match(name))}
-        checkpoints = {int(found[1]) for name in names if (found := _CHECKPOINT.match(name))}
+        entries = {int(found[1]) for name in names if (found := ENTRY.match(name))}
+        checkpoints = {int(found[1]) for name in names if (found := CHECKPOINT.match(name))}
         known: set[int] = set()
         for version in sorted(entries | checkpoints):
             if version == 0 or version in checkpoints or (version in entries and version - 1 in known):

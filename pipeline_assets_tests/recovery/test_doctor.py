@@ -16,8 +16,8 @@ from deltalake import DeltaTable
 from pipeline_assets.delta.location import Location
 from pipeline_assets.delta.log import log_of
 from pipeline_assets.delta.probe import clock_ahead
+from pipeline_assets.delta.window import interval
 from pipeline_assets.recovery.doctor.storage import storage
-from pipeline_assets.recovery.doctor.tables import interval
 from pipeline_assets.settings import rollback_window
 from pipeline_assets_tests.careless import careless_s3
 from pipeline_assets_tests.recovery.commanding import SHOP, STORY, command, said

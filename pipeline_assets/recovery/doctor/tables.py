@@ -1,12 +1,10 @@
 """A stage's table: its log, what can be gone back to, files that nobody names, many small files, retention."""
 
-import re
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from urllib.parse import unquote
 
 import pyarrow as pa
 from pyarrow import fs
@@ -14,10 +12,11 @@ from pyarrow import fs
 from pipeline_assets.delta import names
 from pipeline_assets.delta.decide import Name
 from pipeline_assets.delta.location import Location
-from pipeline_assets.delta.log import LOG
+from pipeline_assets.delta.log import CHECKPOINT, ENTRY, LOG
 from pipeline_assets.delta.partitions import paths_of
 from pipeline_assets.delta.restorable import NotRestorable, refuse_vacuum
 from pipeline_assets.delta.table import Table, open_table
+from pipeline_assets.delta.window import DELETED_FILES, LOG_ENTRIES, interval, named
 from pipeline_assets.delta.writable import refuse_unwritable
 from pipeline_assets.errors import DamagedTable, UnsupportedTable
 from pipeline_assets.io.outputs import Output
@@ -31,11 +30,8 @@ MANY_FILES = 64
 """Files of one partition."""
 YOUNG_SECONDS = 3600.0
 """A file that no version names may be on its way into one."""
-RETENTION = {"delta.logRetentionDuration": 30, "delta.deletedFileRetentionDuration": 7}
+RETENTION = {LOG_ENTRIES: 30, DELETED_FILES: 7}
 """How long other tools leave the log's entries, and files that are no more in the table; in days, where it does not say."""
-_UNITS = {"week": 604800, "day": 86400, "hour": 3600, "minute": 60, "second": 1, "millisecond": 0.001}
-_INTERVAL = re.compile(r"^\s*(?:interval\s+)?(\d+)\s+([a-z]+?)s?\s*$", re.IGNORECASE)
-_ENTRY, _CHECKPOINT = re.compile(r"^(\d{20})\.json$"), re.compile(r"^(\d{20})\.checkpoint.*\.parquet$")
 
 
 @dataclass(frozen=True)
@@ -91,8 +87,8 @@ def table_of(output: Output, window: timedelta, more: str) -> Iterator[Finding]:
 
 
 def _log(output: Output, table: Table, disk: OnDisk) -> Iterator[Finding]:
-    newest = max((int(found[1]) for name in disk.log if (found := _CHECKPOINT.match(name))), default=-1)
-    since = [name for name in disk.log if (found := _ENTRY.match(name)) and int(found[1]) > newest]
+    newest = max((int(found[1]) for name in disk.log if (found := CHECKPOINT.match(name))), default=-1)
+    since = [name for name in disk.log if (found := ENTRY.match(name)) and int(found[1]) > newest]
     if len(since) > MANY_ENTRIES:
         said = (
             f"{len(since)} log entries since its newest log checkpoint (version {newest}), each read when it is opened"
@@ -131,12 +127,9 @@ def _missing(output: Output, table: Table, disk: OnDisk) -> Iterator[Finding]:
 
 def _orphans(output: Output, table: Table, disk: OnDisk, entries: Iterable[int]) -> Iterator[Finding]:
     """Files that no version names, as far back as the log goes: written by attempts that were given up or died."""
-    named = set(paths_of(table.delta, None))
-    for version in entries:
-        for kind in ("add", "remove"):
-            named.update(unquote(action["path"]) for action in table.log.actions(version, kind))
+    known = named(table, entries) | set(paths_of(table.delta, None))
     before = time.time() - YOUNG_SECONDS
-    orphans = {path: size for path, (size, at) in disk.data.items() if path not in named and at < before}
+    orphans = {path: size for path, (size, at) in disk.data.items() if path not in known and at < before}
     if orphans:
         said = f"{len(orphans):,} files of {sum(orphans.values()):,} bytes are in no version, as {min(orphans)}"
         yield Finding(WARNING, "orphans", output.name, said, f"run {MAINTENANCE_JOB}, which takes them away")
@@ -181,13 +174,6 @@ def _retention(output: Output, table: Table, window: timedelta) -> Iterator[Find
         what = f"{name} is {said}" if said is not None else f"{name} is not set, which means {days} days"
         mend = f'DeltaTable("{output.location.uri}").alter.set_table_properties({{"{name}": "{_spelled(window)}"}})'
         yield Finding(WARNING, "retention", output.name, f"{what}; the rollback window is {_days(window)}", mend)
-
-
-def interval(said: str) -> timedelta | None:
-    """A Delta property as `interval 7 days`; None where it is not understood."""
-    found = _INTERVAL.match(said)
-    seconds = _UNITS.get(found[2].lower()) if found is not None else None
-    return timedelta(seconds=int(found[1]) * seconds) if found is not None and seconds is not None else None
 
 
 def _spelled(window: timedelta) -> str:
