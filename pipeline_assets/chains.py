@@ -15,7 +15,7 @@ import dagster as dg
 from dagster import DagsterEventType, DagsterInstance, DagsterRun
 
 from pipeline_assets.delta.record import chain_id
-from pipeline_assets.step_starts import STARTS, heard, newest_first, step_starts
+from pipeline_assets.step_starts import STARTS, heard, moment_of, newest_first, step_starts
 
 CONTINUES_TAG = "pipeline_assets/continues"
 """Set by our planner: the id of the run that this one continues. A re-execution inherits it, and has another parent."""
@@ -171,7 +171,7 @@ def newest_attempt(instance: DagsterInstance, runs: Sequence[DagsterRun]) -> int
     for run in runs:
         of_run = starts.setdefault(run.run_id, {})
         for entry in newest_first(instance, run.run_id, STARTS):
-            of_run.setdefault(entry.step_key or "", []).insert(0, int(entry.timestamp * 1000))
+            of_run.setdefault(entry.step_key or "", []).insert(0, moment_of(entry))
     highest = 0
     for run in runs:
         numbers: dict[str, int] = {}

@@ -25,12 +25,15 @@ _EVENTS = {
     DagsterEventType.RESOURCE_INIT_SUCCESS,
     DagsterEventType.STEP_WORKER_STARTED,
 }
-_AT_WORK = {
-    DagsterRunStatus.NOT_STARTED,
-    DagsterRunStatus.STARTING,
-    DagsterRunStatus.STARTED,
-    DagsterRunStatus.CANCELING,
-}
+AT_WORK = frozenset(
+    {
+        DagsterRunStatus.NOT_STARTED,
+        DagsterRunStatus.STARTING,
+        DagsterRunStatus.STARTED,
+        DagsterRunStatus.CANCELING,
+    }
+)
+"""Of runs that a process should be executing, or about to."""
 _SLACK_SECONDS = 2.0
 """A process may begin this much later than the event says, by the clock's ticks."""
 
@@ -120,7 +123,7 @@ def is_gone(instance: DagsterInstance, run: DagsterRun) -> bool | None:
     never beat, or it was launched and has named no process. A process of the same id that began after the event is another
     one.
     """
-    if run.status not in _AT_WORK:
+    if run.status not in AT_WORK:
         return False
     place = place_of(run)
     if place is not None and place != here():

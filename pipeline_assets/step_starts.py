@@ -23,7 +23,7 @@ def step_starts(
     for entry in newest_first(instance, run_id, STARTS):
         if entry.step_key != step_key:
             continue
-        found.append(_moment(entry))
+        found.append(moment_of(entry))
         is_first = entry.get_dagster_event().event_type is DagsterEventType.STEP_START
         if any_will_do or (to_the_first and is_first):
             break
@@ -53,9 +53,9 @@ def listen(instance: DagsterInstance, run_id: str) -> None:
         if event is None:
             return
         if event.event_type is DagsterEventType.STEP_START:
-            steps[event.step_key or ""] = [_moment(entry)]
+            steps[event.step_key or ""] = [moment_of(entry)]
         elif event.event_type is DagsterEventType.STEP_RESTARTED and event.step_key in steps:
-            steps[event.step_key].append(_moment(entry))
+            steps[event.step_key].append(moment_of(entry))
         elif event.event_type in _RUN_ENDS:
             runs.pop(run_id, None)
 
@@ -68,7 +68,8 @@ def heard(instance: DagsterInstance, run_id: str, step_key: str, nth: int) -> li
     return list(found) if len(found) >= nth else None
 
 
-def _moment(entry: dg.EventLogEntry) -> int:
+def moment_of(entry: dg.EventLogEntry) -> int:
+    """When an event was, in ms since 1970: the unit of attempts' numbers."""
     return int(entry.timestamp * 1000)
 
 

@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterable, Iterator
 import click
 from click.shell_completion import CompletionItem
 from dagster import DagsterInstance, DagsterRun
+from dagster._core.storage.tags import PARTITION_NAME_TAG
 
 from pipeline_assets.cli.location import instance
-from pipeline_assets.errors import PipelineAssetsError
+from pipeline_assets.errors import PipelineAssetsError, describe
 
 MOST = 200
 """So many of the newest runs, and stages, are completed."""
@@ -54,5 +55,4 @@ def _keys(opened: DagsterInstance) -> list[str]:
 
 
 def _of_run(run: DagsterRun) -> str:
-    partition = run.tags.get("dagster/partition")
-    return f"{run.job_name}{f' [{partition}]' if partition else ''}, {run.status.value.lower()}"
+    return f"{describe(run.job_name, run.tags.get(PARTITION_NAME_TAG))}, {run.status.value.lower()}"

@@ -20,8 +20,6 @@ from pipeline_assets.recovery.doctor.tables import table_of
 from pipeline_assets.recovery.tables import outputs_of, roots_of
 from pipeline_assets.settings import HOME, WINDOW, project_root, rollback_window
 
-HEADS = ("severity", "check", "of", "finding")
-
 
 @click.command("doctor")
 @click.option("-m", "--module", help="The code location; by default that of pyproject.toml.")

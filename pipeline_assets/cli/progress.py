@@ -12,7 +12,6 @@ from rich.table import Table
 from rich.text import Text
 from typing_extensions import override
 
-from pipeline_assets.recovery.failure_report import partition_of
 from pipeline_assets.recovery.progress import (
     DONE,
     FAILED,
@@ -151,12 +150,6 @@ def shown(*, as_json: bool) -> Shown:
     """What fits where the output goes: on stdout, or on stderr where stdout is one document's."""
     stream = sys.stderr if as_json else sys.stdout
     return Screen(Console(file=stream)) if stream.isatty() else Lines(stream)
-
-
-def title(progress: Progress) -> str:
-    """Which run of what."""
-    partition = partition_of(progress.run)
-    return f"Run {progress.run.run_id} of {progress.run.job_name}{f' [{partition}]' if partition else ''}"
 
 
 def _table(progress: Progress) -> Table:

@@ -7,12 +7,14 @@ from typing import Any
 import click
 from dagster import DagsterInstance
 from dagster._core.definitions.reconstruct import ReconstructableJob
+from dagster._core.storage.tags import PARTITION_NAME_TAG
 
 from pipeline_assets.cli.completion import runs
 from pipeline_assets.cli.configuration import run_configuration
 from pipeline_assets.cli.location import CodeLocation, instance
 from pipeline_assets.cli.refusals import DONE, FAILED, printing_to_stderr, refusing
 from pipeline_assets.cli.resume_text import document_of, done_lines, plan_lines
+from pipeline_assets.errors import describe
 from pipeline_assets.recovery.failure_report import FailureReport, report_of, resume_command_of
 from pipeline_assets.recovery.resume import Resumed, last_run, left_runs, planned, resumable, resume
 from pipeline_assets.settings import quiet
@@ -90,8 +92,7 @@ def _name_others(opened: DagsterInstance, done: set[str], module: str | None) ->
     """Other runs that somebody may want to continue, so that nobody has to look for their ids."""
     others = [run for run in islice(left_runs(opened), MOST + 1 + len(done)) if run.run_id not in done]
     for run in others[:MOST]:
-        partition = run.tags.get("dagster/partition")
-        what = f"{run.job_name} [{partition}]" if partition else run.job_name
+        what = describe(run.job_name, run.tags.get(PARTITION_NAME_TAG))
         click.echo(f"Also left: a run of {what}; `{resume_command_of(run.run_id, module)}`", err=True)
     if len(others) > MOST:
         click.echo("… and more: `dagster run list`", err=True)

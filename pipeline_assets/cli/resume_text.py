@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from datetime import datetime, timezone
 
+from pipeline_assets.cli.shown import spoken
 from pipeline_assets.errors import describe
 from pipeline_assets.recovery.plan import AGAIN, COMMITTED, FINISHED, LEFT, Plan, StepState
 from pipeline_assets.recovery.resume import Resumed
@@ -81,8 +82,7 @@ def _short(one: StepState) -> str:
 def _what(one: StepState) -> str:
     if one.is_run:
         return one.why
-    made = datetime.fromtimestamp(one.made).astimezone() if one.made is not None else None
-    said = [_versions(one), f"made {made:%Y-%m-%d %H:%M:%S}" if made is not None else ""]
+    said = [_versions(one), f"made {spoken(one.made)}" if one.made is not None else ""]
     return ", ".join(text for text in said if text)
 
 

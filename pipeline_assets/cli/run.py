@@ -13,6 +13,7 @@ from pipeline_assets.cli.configuration import run_configuration
 from pipeline_assets.cli.location import CodeLocation, instance
 from pipeline_assets.cli.progress import Shown, seconds, shown
 from pipeline_assets.cli.refusals import DONE, FAILED, printing_to_stderr, refusing
+from pipeline_assets.errors import describe
 from pipeline_assets.recovery.failure_report import FailureReport, report_of
 from pipeline_assets.recovery.launch import Part, created_run, narrowed, parts_of, pipeline_of
 from pipeline_assets.recovery.progress import Progress, StageProgress
@@ -138,7 +139,7 @@ def _each(asked: _Asked, parts: Sequence[Part], screen: Shown, *, keep_going: bo
 
 def _one(asked: _Asked, part: Part, screen: Shown, stop: Stop) -> _Done:
     run = created_run(asked.opened, asked.job, asked.assets, part, asked.config, QUIET, force=asked.force)
-    screen.say(f"Run {run.run_id} of {run.job_name}{f' [{part.name}]' if part.name else ''}")
+    screen.say(f"Run {run.run_id} of {describe(run.job_name, part.name)}")
     last: list[Progress] = []
 
     def heard(progress: Progress) -> None:

@@ -88,7 +88,7 @@ def _first(found: Any, more: str, line: Any) -> Iterator[str]:
 
 
 def _run(run: RunSeen, more: str) -> str:
-    what = f"{run.job} [{run.partition}]" if run.partition else run.job
+    what = describe(run.job, run.partition)
     said = f"Run {run.run} of {what} is {run.state} since {spoken(run.at)}"
     if run.state in ("failed", "killed"):
         said = f"Run {run.run} of {what} {'has failed' if run.state == 'failed' else 'was killed'}"

@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-from pipeline_assets.delta import names
 from pipeline_assets.delta.log import CHECKPOINT, ENTRY, LOG
 from pipeline_assets.delta.states import made_at, written_at
 from pipeline_assets.delta.table import Table
 from pipeline_assets.delta.window import Window
+from pipeline_assets.errors import describe
 
 
 @dataclass(frozen=True)
@@ -45,5 +45,5 @@ def _oldest_needed(table: Table, window: Window) -> tuple[int, str]:
         for key, version in written_at(table, output, table.written_partitions(output), window.first).items():
             made = made_at(table, output, key, version)
             if made < oldest:
-                oldest, why = made, f"tells whose data {output}{'' if key == names.WHOLE else f' [{key}]'} shows"
+                oldest, why = made, f"tells whose data {describe(output, key)} shows"
     return oldest, why

@@ -16,7 +16,7 @@ from pydantic import Field
 
 from pipeline_assets.errors import ConfigurationError, PipelineAssetsError
 from pipeline_assets.policy.policies import NO_BACKOFF
-from pipeline_assets.processes import is_gone
+from pipeline_assets.processes import AT_WORK, is_gone
 from pipeline_assets.recovery.claims import continued_by
 from pipeline_assets.recovery.code_location import RECOVERY_JOB
 from pipeline_assets.recovery.failure_report import four_lines
@@ -44,12 +44,6 @@ TICK_SECONDS = 30
 _AGAIN, _AGAIN_SECONDS = 10, 60.0
 """How often, and how long after, a rollback is tried again that met another one at work."""
 _PAGE = 100
-_AT_WORK = (
-    DagsterRunStatus.NOT_STARTED,
-    DagsterRunStatus.STARTING,
-    DagsterRunStatus.STARTED,
-    DagsterRunStatus.CANCELING,
-)
 
 
 class Recovery(dg.Config):
@@ -238,11 +232,11 @@ def stuck_run_sensor(status: dg.DefaultSensorStatus = dg.DefaultSensorStatus.RUN
 def mark_stuck(instance: dg.DagsterInstance) -> list[str]:
     """Mark all runs failed, or cancelled where that was asked for, whose process is gone; their ids."""
     marked = []
-    for run in instance.get_runs(dg.RunsFilter(statuses=list(_AT_WORK))):
+    for run in instance.get_runs(dg.RunsFilter(statuses=list(AT_WORK))):
         if not is_gone(instance, run):
             continue
         now = instance.get_run_by_id(run.run_id)
-        if now is None or now.status not in _AT_WORK:  # it had ended, and so its process was gone
+        if now is None or now.status not in AT_WORK:  # it had ended, and so its process was gone
             continue
         why = "Its process is gone (killed, or its host restarted); marked {} by stuck_run_sensor."
         if now.status is DagsterRunStatus.CANCELING:

@@ -12,12 +12,13 @@ from dagster._core.storage.tags import (
     PARTITION_NAME_TAG,
 )
 
-from pipeline_assets.errors import PipelineAssetsError
+from pipeline_assets.delta.names import first_to_last
+from pipeline_assets.errors import PipelineAssetsError, describe
 from pipeline_assets.recovery.causes import Cause, first_error
 from pipeline_assets.recovery.executable import executable_for
 from pipeline_assets.recovery.plan import plan_of
+from pipeline_assets.step_starts import STARTS
 
-_BEGINS = {DagsterEventType.STEP_START, DagsterEventType.STEP_RESTARTED}
 _ENDS = {DagsterEventType.STEP_SUCCESS, DagsterEventType.STEP_SKIPPED}
 _RUN_ENDS = {DagsterEventType.PIPELINE_FAILURE, DagsterEventType.PIPELINE_CANCELED}
 
@@ -41,10 +42,8 @@ class FailureReport:
 
     def lines(self) -> list[str]:
         """The four lines."""
-        stages = ", ".join(self.stages) or "no stage had begun"
-        partition = f" [{self.partition}]" if self.partition else ""
         return [
-            f"stage     {stages}{partition}",
+            f"stage     {describe(', '.join(self.stages) or 'no stage had begun', self.partition)}",
             f"why       {self.cause}",
             f"on disk   {self._on_disk()}",
             f"continue  {self.command}",
@@ -120,7 +119,7 @@ def partition_of(run: DagsterRun) -> str | None:
     """The partition that a run makes, or the first and the last of its range."""
     start, end = run.tags.get(ASSET_PARTITION_RANGE_START_TAG), run.tags.get(ASSET_PARTITION_RANGE_END_TAG)
     if start is not None and end is not None:
-        return f"{start} … {end}" if start != end else start
+        return first_to_last([start, end])
     return run.tags.get(PARTITION_NAME_TAG)
 
 
@@ -128,10 +127,10 @@ def failed_steps(instance: DagsterInstance, run: DagsterRun) -> dict[str, Cause 
     """The steps of a run that failed, and why; where none could say so, those that were at work when it ended."""
     failed: dict[str, Cause | None] = {}
     at_work: dict[str, None] = {}
-    for entry in instance.all_logs(run.run_id, of_type=_BEGINS | _ENDS | {DagsterEventType.STEP_FAILURE}):
+    for entry in instance.all_logs(run.run_id, of_type=STARTS | _ENDS | {DagsterEventType.STEP_FAILURE}):
         event, key = entry.get_dagster_event(), entry.step_key or ""
         at_work.pop(key, None)
-        if event.event_type in _BEGINS:
+        if event.event_type in STARTS:
             at_work[key] = None
         elif event.event_type is DagsterEventType.STEP_FAILURE:
             failed[key] = first_error(event.step_failure_data.error)

@@ -8,8 +8,7 @@ from itertools import islice
 from dagster import AssetKey, AssetRecordsFilter, DagsterInstance
 from dagster._core.definitions.repository_definition import RepositoryDefinition
 
-from pipeline_assets.delta.names import WHOLE
-from pipeline_assets.errors import PermanentError
+from pipeline_assets.errors import PermanentError, describe
 from pipeline_assets.recovery.freshness import Looking
 from pipeline_assets.recovery.pipelines import stages_of
 from pipeline_assets.recovery.reach import Reach
@@ -152,10 +151,10 @@ def _points(runs: Runs, lines: Sequence[Line]) -> list[Point]:
         if good is None or any(one.state in (UNDONE, NOTHING) for one in ones):
             continue
         if {one.stage for one in ones} >= set[str]().union(*map(runs.stages, members)) & among:
-            versions = {_named(one): one.event.checkpoint.version for one in ones if one.event.checkpoint is not None}
+            versions = {
+                describe(one.stage, one.event.partition): one.event.checkpoint.version
+                for one in ones
+                if one.event.checkpoint is not None
+            }
             found.append(Point(good, ones[0].event.at, versions, all(one.restorable for one in ones)))
     return found
-
-
-def _named(line: Line) -> str:
-    return line.stage if line.event.partition == WHOLE else f"{line.stage} [{line.event.partition}]"

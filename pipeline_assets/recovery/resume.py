@@ -12,7 +12,7 @@ from dagster._core.execution.api import create_execution_plan, execute_run
 
 from pipeline_assets.chains import BEGINS_TAG, CONTINUES_TAG, chain_of, parent_tags
 from pipeline_assets.io.unchanged import FORCE_TAG
-from pipeline_assets.processes import PLACE_TAG, is_gone, place_of, place_tag
+from pipeline_assets.processes import AT_WORK, PLACE_TAG, is_gone, place_of, place_tag
 from pipeline_assets.recovery.claims import (
     AlreadyContinued,
     children_of,
@@ -42,12 +42,6 @@ __all__ = [
 ]
 
 _ENDED_BADLY = {DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED}
-_NOT_ENDED = {
-    DagsterRunStatus.NOT_STARTED,
-    DagsterRunStatus.STARTED,
-    DagsterRunStatus.STARTING,
-    DagsterRunStatus.CANCELING,
-}
 _RETRIES = ("dagster/auto_retry_run_id", "dagster/failure_reason", "dagster/retry_number", "dagster/will_retry")
 _NOT_INHERITED = (".dagster/", "dagster/parent_run_id", "dagster/root_run_id", "dagster/run_key", PLACE_TAG, *_RETRIES)
 """Also what Dagster's `run_retries` notes of one run; by the copy of it the daemon would not try the next one again."""
@@ -65,7 +59,7 @@ class Resumed:
 
 def left_runs(instance: DagsterInstance) -> Iterator[DagsterRun]:
     """Runs of pipelines that have not ended well, are not at work, and were not continued; newest first."""
-    wanted = dg.RunsFilter(statuses=sorted(_ENDED_BADLY | _NOT_ENDED, key=lambda status: status.value))
+    wanted = dg.RunsFilter(statuses=sorted(_ENDED_BADLY | AT_WORK, key=lambda status: status.value))
     cursor: str | None = None
     while runs := instance.get_runs(wanted, cursor, _PAGE):
         for run in runs:
@@ -98,7 +92,7 @@ def resumable(instance: DagsterInstance, run_id: str, *, gone: bool = False, dry
     if run.status in _ENDED_BADLY or run.status is DagsterRunStatus.SUCCESS:
         return run
     found = is_gone(instance, run)
-    if found is None and run.status in _NOT_ENDED:
+    if found is None:
         found = gone or None
     if found is False and run.run_id != run_id:
         raise AlreadyContinued(run_id, run.run_id, run.status.value)
@@ -224,7 +218,7 @@ def _settle(instance: DagsterInstance, plan: Plan) -> None:
     """Mark the chain's runs failed whose process is gone, and record what they committed without an event."""
     for run_id in plan.chain.runs:
         run = instance.get_run_by_id(run_id)
-        if run is not None and run.status in _NOT_ENDED:
+        if run is not None and run.status in AT_WORK:
             mark_gone(instance, run)
     record(instance, plan)
 

@@ -7,7 +7,7 @@ from dagster import AssetKey, DagsterEventType, DagsterInstance, DagsterRun, Dag
 from dagster._core.storage.tags import PARTITION_NAME_TAG
 
 from pipeline_assets.chains import chain_of
-from pipeline_assets.processes import is_gone, place_of
+from pipeline_assets.processes import AT_WORK, is_gone, place_of
 from pipeline_assets.recovery.claims import continued_by
 from pipeline_assets.recovery.tables import steps_planned
 from pipeline_assets.step_starts import STARTS
@@ -15,7 +15,7 @@ from pipeline_assets.step_starts import STARTS
 FAILED, KILLED, RUNNING, QUEUED, NOT_REACHED = "failed", "killed", "running", "queued", "not reached"
 ENDED = "ended"
 _WAITING = {DagsterRunStatus.QUEUED, DagsterRunStatus.NOT_STARTED}
-_UNFINISHED = [*_WAITING, DagsterRunStatus.STARTING, DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING]
+_UNFINISHED = [*_WAITING | AT_WORK]
 _STEPS = {*STARTS, DagsterEventType.STEP_FAILURE, DagsterEventType.STEP_SUCCESS}
 MOST = 200
 """How many unfinished runs are looked at."""

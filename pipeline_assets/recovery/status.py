@@ -17,8 +17,8 @@ from pipeline_assets.delta.names import WHOLE
 from pipeline_assets.delta.table import Table
 from pipeline_assets.io.outputs import Output
 from pipeline_assets.recovery.disagreements import Comparing, Disagreement, Shown
-from pipeline_assets.recovery.freshness import BEHIND, STALE, Looking
-from pipeline_assets.recovery.owed import KEPT, Owed, owed
+from pipeline_assets.recovery.freshness import Looking
+from pipeline_assets.recovery.owed import Owed, owed
 from pipeline_assets.recovery.pipelines import group_of, stages_of
 from pipeline_assets.recovery.rollback_store import Store, Stored
 from pipeline_assets.recovery.run_ends import ENDED, FAILED, KILLED, NOT_REACHED, QUEUED, RUNNING, Runs, RunSeen
@@ -231,6 +231,3 @@ def rows_of(table: Table | None) -> int | None:
     if counts.null_count:
         return None
     return int(pc.sum(counts).as_py() or 0)
-
-
-__all__ = ["BEHIND", "KEPT", "STALE", "PartitionStatus", "StageStatus", "Status", "status"]

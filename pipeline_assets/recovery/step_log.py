@@ -11,11 +11,11 @@ from dagster._core.execution.plan.objects import StepFailureData
 from pipeline_assets.chains import Chain
 from pipeline_assets.checkpoints import ADOPTED, KEPT, RESTORED
 from pipeline_assets.recovery.causes import first_error
+from pipeline_assets.step_starts import STARTS
 
 NOT_REACHED, KILLED, CANCELLED = "not reached", "killed", "cancelled"
 _KINDS = {
-    DagsterEventType.STEP_START,
-    DagsterEventType.STEP_RESTARTED,
+    *STARTS,
     DagsterEventType.STEP_SUCCESS,
     DagsterEventType.STEP_FAILURE,
     DagsterEventType.ASSET_MATERIALIZATION,
@@ -47,7 +47,7 @@ def step_logs(instance: DagsterInstance, chain: Chain) -> Mapping[str, StepLog]:
         for key, entry in _by_step(instance, run_id):
             log = found.setdefault(key, StepLog())
             event = entry.get_dagster_event()
-            if event.event_type in {DagsterEventType.STEP_START, DagsterEventType.STEP_RESTARTED}:
+            if event.event_type in STARTS:
                 log.why = CANCELLED if cancelled else KILLED  # unless there is a later word
             elif event.event_type is DagsterEventType.STEP_SUCCESS:
                 log.made, log.by = entry.timestamp, run_id

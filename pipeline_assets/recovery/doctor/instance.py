@@ -6,6 +6,7 @@ from dagster import DagsterInstance
 from dagster._core.storage.runs import SqliteRunStorage
 from dagster._daemon.controller import get_daemon_statuses
 
+from pipeline_assets.errors import describe
 from pipeline_assets.recovery.doctor import ERROR, OK, WARNING, Finding
 from pipeline_assets.recovery.run_ends import KILLED, Runs
 
@@ -45,7 +46,7 @@ def runs(instance: DagsterInstance, more: str) -> Iterator[Finding]:
     """Runs whose process is gone, or of which that cannot be told. more: how a command names the code location."""
     found = [one for one in Runs(instance).unfinished() if one.state == KILLED or one.host is not None]
     for one in found:
-        what = f"of {one.job} [{one.partition}]" if one.partition else f"of {one.job}"
+        what = f"of {describe(one.job, one.partition)}"
         gone = one.state == KILLED
         said = (
             f"{what} was killed"
