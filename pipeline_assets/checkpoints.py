@@ -15,6 +15,7 @@ from dagster import (
     AssetRecordsFilter,
     DagsterEventType,
     DagsterInstance,
+    EventLogRecord,
     MetadataValue,
 )
 from deltalake import Schema
@@ -35,6 +36,9 @@ INPUTS = "checkpoint/inputs"
 INPUT_TABLES = "checkpoint/input_tables"
 ADOPTED, KEPT = "checkpoint/adopted", "checkpoint/kept"
 RESTORED, SKIPPED = "checkpoint/restored", "checkpoint/skipped"
+FLAGS = {"adopted": ADOPTED, "kept": KEPT, "restored": RESTORED, "skipped": SKIPPED}
+"""By their names for people: what the sender of an event did not make itself, and why it speaks of it."""
+ROWS, PARTITION_ROWS = "dagster/row_count", "dagster/partition_row_count"
 READ_BY = "checkpoint/read_by"
 """In an observation: the step whose input the observed version is."""
 TOLD = "checkpoint/told"
@@ -63,7 +67,7 @@ def metadata_of(
 
     rows: how many the partition has then, where that is not what the checkpoint committed (append, merge).
     """
-    counted = "dagster/partition_row_count" if output.partitioned else "dagster/row_count"
+    counted = PARTITION_ROWS if output.partitioned else ROWS
     said: dict[str, Any] = {
         VERSION: version,
         TABLE_ID: table.id,
@@ -116,6 +120,12 @@ def described(table_name: str, partitioned: bool, schema: Schema, declared: Any 
     return Described(table_name, partitioned, dg.TableSchema(columns=columns))
 
 
+def rows_of(metadata: Mapping[str, MetadataValue[Any]]) -> int | None:
+    """How many rows an event says that its partition, or else its table, has; None where it does not say."""
+    said = metadata.get(PARTITION_ROWS) or metadata.get(ROWS)
+    return said.value if said is not None and isinstance(said.value, int) else None
+
+
 def checkpoint_of(event: dg.AssetMaterialization, event_id: int) -> Checkpoint | None:
     """The checkpoint that an event speaks of; None where it speaks of none of ours."""
     said = {name: value.value for name, value in event.metadata.items()}
@@ -156,19 +166,25 @@ def _told(
     """The same with the events, of which a page is fetched when it is wanted: of one partition few will do, mostly."""
     keys = None if WHOLE in partitions else list(partitions)
     wanted = AssetRecordsFilter(asset_key=asset_key, asset_partitions=keys, after_timestamp=since)
+    for record in records(instance, wanted, _FIRST_PAGE if len(partitions) == 1 else _PAGE):
+        event = record.asset_materialization
+        checkpoint = checkpoint_of(event, record.storage_id) if event is not None else None
+        if event is not None and checkpoint is not None:
+            yield checkpoint, event
+
+
+def records(
+    instance: DagsterInstance, wanted: AssetRecordsFilter, first: int, page: int = _PAGE
+) -> Iterator[EventLogRecord]:
+    """Materializations, newest first, by pages. first, page: how many the first one has, and the others."""
     cursor: str | None = None
-    limit = _FIRST_PAGE if len(partitions) == 1 else _PAGE
+    limit = first
     while True:
-        page = instance.fetch_materializations(wanted, limit, cursor)
-        limit = _PAGE
-        for record in page.records:
-            event = record.asset_materialization
-            checkpoint = checkpoint_of(event, record.storage_id) if event is not None else None
-            if event is not None and checkpoint is not None:
-                yield checkpoint, event
-        if not page.has_more:
+        found = instance.fetch_materializations(wanted, limit, cursor)
+        yield from found.records
+        if not found.has_more:
             return
-        cursor = page.cursor
+        cursor, limit = found.cursor, page
 
 
 def of_version(
@@ -202,7 +218,7 @@ def events_of(
     for one, event in _told(instance, asset_key, list(versions), after):
         if one.table_id != table_id or versions.get(one.partition) != one.version:
             continue
-        if not {ADOPTED, KEPT, RESTORED, SKIPPED} & event.metadata.keys():
+        if not set(FLAGS.values()) & event.metadata.keys():
             found[one.partition] = event
             missing.discard(one.partition)
             if not missing:

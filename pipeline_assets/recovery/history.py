@@ -8,6 +8,7 @@ from itertools import islice
 from dagster import AssetKey, AssetRecordsFilter, DagsterInstance
 from dagster._core.definitions.repository_definition import RepositoryDefinition
 
+from pipeline_assets import checkpoints
 from pipeline_assets.errors import PermanentError, describe
 from pipeline_assets.recovery.freshness import Looking
 from pipeline_assets.recovery.pipelines import stages_of
@@ -88,15 +89,9 @@ def _events(instance: DagsterInstance, stage: str, partition: str | None, page: 
     """Events of a stage that speak of checkpoints, newest first."""
     keys = None if partition is None else [partition]
     wanted = AssetRecordsFilter(asset_key=AssetKey(stage.split("/")), asset_partitions=keys)
-    cursor: str | None = None
-    while True:
-        found = instance.fetch_materializations(wanted, page, cursor)
-        for event in map(event_of, found.records):
-            if event.checkpoint is not None:
-                yield stage, event
-        if not found.has_more:
-            return
-        cursor, page = found.cursor, _PAGE
+    for event in map(event_of, checkpoints.records(instance, wanted, page, _PAGE)):
+        if event.checkpoint is not None:
+            yield stage, event
 
 
 def _judged(looking: Looking, found: Sequence[tuple[str, Event]]) -> list[Line]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dagster import DagsterEventType, DagsterInstance, DagsterRun, EventLogEntry
+from dagster import DagsterEventType, DagsterInstance, DagsterRun, EventLogEntry, MetadataValue
 
 from pipeline_assets import checkpoints
 from pipeline_assets.recovery.causes import first_error
@@ -13,7 +13,7 @@ from pipeline_assets.recovery.tables import assets_by_step
 
 WAITING, RUNNING, RETRYING, DONE, FAILED = "waiting", "running", "retrying", "done", "failed"
 NOT_REACHED = "not reached"
-_FLAGS = (checkpoints.SKIPPED, checkpoints.KEPT, checkpoints.ADOPTED)
+_FLAGS = ("skipped", "kept", "adopted")
 _STATES = {
     DagsterEventType.STEP_START: RUNNING,
     DagsterEventType.STEP_RESTARTED: RUNNING,
@@ -96,16 +96,15 @@ class Progress:
         return True
 
 
-def _count(stage: StageProgress, metadata: Mapping[str, Any]) -> None:
-    said = {name: value.value for name, value in metadata.items()}
-    counted = said.get("dagster/partition_row_count", said.get("dagster/row_count"))
-    if isinstance(counted, int):
+def _count(stage: StageProgress, metadata: Mapping[str, MetadataValue[Any]]) -> None:
+    counted = checkpoints.rows_of(metadata)
+    if counted is not None:
         stage.rows = (stage.rows or 0) + counted
-    version = said.get(checkpoints.VERSION)
-    if isinstance(version, int):
-        stage.version = max(stage.version or 0, version)
+    version = metadata.get(checkpoints.VERSION)
+    if version is not None and isinstance(version.value, int):
+        stage.version = max(stage.version or 0, version.value)
         # Of a range, in which some were written, it is not said that it was skipped.
-        flag = next((name.rpartition("/")[2] for name in _FLAGS if said.get(name)), "written")
+        flag = next((name for name in _FLAGS if checkpoints.FLAGS[name] in metadata), "written")
         stage.flag = flag if stage.flag in ("", flag) else "written"
 
 

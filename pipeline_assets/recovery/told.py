@@ -14,8 +14,6 @@ from pipeline_assets.checkpoints import Checkpoint
 from pipeline_assets.delta.names import WHOLE
 from pipeline_assets.io.outputs import Output
 
-FLAGS = {"adopted": checkpoints.ADOPTED, "kept": checkpoints.KEPT}
-FLAGS |= {"restored": checkpoints.RESTORED, "skipped": checkpoints.SKIPPED}
 FEW = 20
 """Of more partitions the planned runs are asked for all at once, which reads more rows."""
 _PAGE = 500
@@ -147,14 +145,12 @@ def event_of(record: EventLogRecord) -> Event:
     """A materialization's record."""
     said = record.asset_materialization
     assert said is not None
-    rows = said.metadata.get("dagster/partition_row_count") or said.metadata.get("dagster/row_count")
-    number = rows.value if rows is not None else None
     return Event(
         said.partition or WHOLE,
         record.timestamp,
         record.run_id or None,
-        number if isinstance(number, int) else None,
-        tuple(name for name, key in FLAGS.items() if key in said.metadata),
+        checkpoints.rows_of(said.metadata),
+        tuple(name for name, key in checkpoints.FLAGS.items() if key in said.metadata),
         checkpoints.checkpoint_of(said, record.storage_id),
         record.storage_id,
     )
