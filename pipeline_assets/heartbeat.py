@@ -58,7 +58,7 @@ def begin(instance: DagsterInstance, run_id: str, pid: int) -> None:
     if run_id in _begun or isinstance(instance.run_storage, SqliteRunStorage):
         return
     _begun.add(run_id)
-    process = _state(pid)
+    process = state_of(pid)
     if process is None or not instance.is_persistent or _shared(instance) is None:
         return
     ref = serialize_value(instance.get_ref())
@@ -100,7 +100,7 @@ def _key(run_id: str) -> str:
     return f"pipeline_assets/beat/{run_id}"
 
 
-def _state(pid: int) -> tuple[str, int] | None:
+def state_of(pid: int) -> tuple[str, int] | None:
     """A process's state, and when it began in the kernel's ticks; None where it is gone, or there is no /proc."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -131,7 +131,7 @@ def _beat(instance: DagsterInstance, run_id: str, pid: int, ticks: int, every: f
     assert storage is not None
     due, until = 0.0, math.inf
     while time.monotonic() < until:
-        found = _state(pid)
+        found = state_of(pid)
         alive = found is not None and found[1] == ticks
         stopped = found is not None and found[0] in "Tt"
         until = math.inf if alive else min(until, time.monotonic() + SILENT_SECONDS)  # then silence says it, too

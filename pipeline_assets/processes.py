@@ -128,7 +128,7 @@ def is_gone(instance: DagsterInstance, run: DagsterRun) -> bool | None:
     place = place_of(run)
     if place is not None and place != here():
         restarted = place.host == here().host and place.boot != here().boot
-        return restarted or _is_silent(instance, run)
+        return restarted or _beats_no_more(instance, run)
     pids = _pids(instance, run)
     if pids:
         return not any(is_alive(pid, since) for pid, since in pids)
@@ -140,7 +140,12 @@ def is_gone(instance: DagsterInstance, run: DagsterRun) -> bool | None:
     return record is not None and time.time() - record.update_timestamp.timestamp() > PATIENCE_SECONDS
 
 
-def _is_silent(instance: DagsterInstance, run: DagsterRun) -> bool | None:
+def is_silent(instance: DagsterInstance, run: DagsterRun | None) -> bool:
+    """Whether a run, of which None is left where it was deleted, sends no events any more, and may not have sent all."""
+    return run is None or (not run.is_success and (run.is_finished or bool(is_gone(instance, run))))
+
+
+def _beats_no_more(instance: DagsterInstance, run: DagsterRun) -> bool | None:
     seconds = heartbeat.silence(instance, run.run_id)
     return None if seconds is None else seconds > heartbeat.SILENT_SECONDS
 
@@ -158,15 +163,12 @@ def _pids(instance: DagsterInstance, run: DagsterRun) -> list[tuple[int, float]]
 
 def is_alive(pid: int, since: float) -> bool:
     """Whether the process that had this id at a time (seconds since 1970) is still there."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-        boot = next(line for line in Path("/proc/stat").read_text().splitlines() if line.startswith("btime"))
-    except FileNotFoundError:
+    found = heartbeat.state_of(pid)
+    if found is None:
         return _signalled(pid) if not Path("/proc").exists() else False
-    fields = stat.rpartition(")")[2].split()
-    state, ticks = fields[0], int(fields[19])
-    began = int(boot.split()[1]) + ticks / os.sysconf("SC_CLK_TCK")
-    return state != "Z" and began <= since + _SLACK_SECONDS
+    boot = next(line for line in Path("/proc/stat").read_text().splitlines() if line.startswith("btime"))
+    began = int(boot.split()[1]) + found[1] / os.sysconf("SC_CLK_TCK")
+    return began <= since + _SLACK_SECONDS
 
 
 def _signalled(pid: int) -> bool:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from urllib.parse import unquote
 
 from deltalake import DeltaTable, Schema
@@ -175,9 +176,9 @@ class Table:
                 return commit.version
         return self.version
 
-    def records(self, output: str, version: int | None = None) -> Iterator[tuple[int, Record]]:
-        """Our commits that made data of the output live, newest first, as far as the log goes."""
-        for commit in self.log.back_from(self.version if version is None else version):
+    def records(self, output: str, version: int | None = None, most: int | None = None) -> Iterator[tuple[int, Record]]:
+        """Our commits that made data of the output live, newest first, as far as the log goes, or among the newest `most`."""
+        for commit in islice(self.log.back_from(self.version if version is None else version), most):
             record = commit.record
             if record is not None and record.kind in MAKES_DATA and record.output == output and self.made(record):
                 yield commit.version, record

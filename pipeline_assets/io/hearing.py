@@ -1,7 +1,6 @@
 """Events for commits that no event speaks of: whoever opens a table to write it records them (invariant 2)."""
 
 from collections.abc import Iterable, Mapping
-from itertools import islice
 from typing import Any
 
 from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
@@ -9,13 +8,12 @@ from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
 from pipeline_assets import checkpoints
 from pipeline_assets.delta.decide import Mode, Pin
 from pipeline_assets.delta.names import data
-from pipeline_assets.delta.record import MAKES_DATA
 from pipeline_assets.delta.scan import count_rows
 from pipeline_assets.delta.table import Live, Table
 from pipeline_assets.io.outputs import Output
 from pipeline_assets.io.partitions import partitions_among
 from pipeline_assets.io.steps import Outcome, Step
-from pipeline_assets.processes import is_gone
+from pipeline_assets.processes import is_silent
 
 RECENT = 10
 """How many commits whoever opens a table looks back."""
@@ -60,13 +58,10 @@ def hear_recent(instance: DagsterInstance | None, output: Output, table: Table, 
     if instance is None or output.asset_key is None:
         return []
     suspects: dict[str, Live] = {}
-    for commit in islice(table.log.back_from(table.version), RECENT):
-        record = commit.record
-        if record is None or record.kind not in MAKES_DATA or record.output != output.name or not table.made(record):
-            continue
+    for version, record in table.records(output.name, most=RECENT):
         for key, part in record.parts.items():
-            if part is not None and part.run != own_run and table.txns.get(data(output.name, key)) == commit.version:
-                suspects[key] = Live(commit.version, part)
+            if part is not None and part.run != own_run and table.txns.get(data(output.name, key)) == version:
+                suspects[key] = Live(version, part)
     quiet = _silent(instance, {one.part.run for one in suspects.values() if one.part is not None})
     return hear(
         instance, output, table, {key: one for key, one in suspects.items() if one.part and one.part.run in quiet}
@@ -85,7 +80,7 @@ def _silent(instance: DagsterInstance, runs: set[str]) -> set[str]:
         return set()
     done = set(instance.get_run_ids(RunsFilter(run_ids=sorted(runs), statuses=[DagsterRunStatus.SUCCESS])))
     known = {run: instance.get_run_by_id(run) for run in runs - done}
-    return {name for name, run in known.items() if run is None or run.is_finished or is_gone(instance, run)}
+    return {name for name, run in known.items() if is_silent(instance, run)}
 
 
 def said_of(output: Output, table: Table, outcomes: Mapping[str, Outcome]) -> dict[str, dict[str, Any]]:

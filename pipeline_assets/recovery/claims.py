@@ -6,7 +6,7 @@ atomic, for processes, hosts and sensors alike.
 
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import dagster as dg
 from dagster import DagsterInstance, DagsterRun, DagsterRunStatus
@@ -50,8 +50,8 @@ def claimed(instance: DagsterInstance, run: DagsterRun, create: Callable[[str], 
         made = create(run_id)
     except DagsterRunAlreadyExists:
         raise _continued(instance, run, run_id) from None
-    for other in children_of(instance, run):
-        if other.run_id != run_id and run.run_id in chain_of(instance, other).runs:
+    for other in next_in_chain(instance, run):
+        if other.run_id != run_id:
             instance.delete_run(run_id)  # it has not begun
             raise AlreadyContinued(run.run_id, other.run_id, other.status.value)
     if run.tags.get(WILL_RETRY_TAG) == "true":
@@ -59,15 +59,21 @@ def claimed(instance: DagsterInstance, run: DagsterRun, create: Callable[[str], 
     return made
 
 
-def children_of(instance: DagsterInstance, run: DagsterRun) -> Iterator[DagsterRun]:
+def children_of(instance: DagsterInstance, run: DagsterRun) -> Sequence[DagsterRun]:
     """The runs that re-execute a run, in whichever way."""
-    yield from instance.get_runs(dg.RunsFilter(tags={"dagster/parent_run_id": run.run_id}))
+    return instance.get_runs(dg.RunsFilter(tags={"dagster/parent_run_id": run.run_id}))
+
+
+def next_in_chain(instance: DagsterInstance, run: DagsterRun) -> Iterator[DagsterRun]:
+    """The runs that re-execute a run, and continue its chain."""
+    for child in children_of(instance, run):
+        if run.run_id in chain_of(instance, child).runs:
+            yield child
 
 
 def continued_by(instance: DagsterInstance, run: DagsterRun) -> DagsterRun | None:
     """The run that continues a run, whoever began it, or makes some of it again as a chain of its own (`--recompute`)."""
-    made = next((one for one in children_of(instance, run) if run.run_id in chain_of(instance, one).runs), None)
-    return made or instance.get_run_by_id(continuation_of(run.run_id))
+    return next(next_in_chain(instance, run), None) or instance.get_run_by_id(continuation_of(run.run_id))
 
 
 def refuse_answered(instance: DagsterInstance, run: DagsterRun) -> None:

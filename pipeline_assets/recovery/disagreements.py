@@ -2,13 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 
 from dagster import DagsterInstance
 
 from pipeline_assets import checkpoints
 from pipeline_assets.delta.names import WHOLE
-from pipeline_assets.delta.record import MAKES_DATA, chain_id
+from pipeline_assets.delta.record import chain_id
 from pipeline_assets.delta.table import Table
 from pipeline_assets.errors import DamagedTable
 from pipeline_assets.io.hearing import RECENT
@@ -129,10 +128,8 @@ class Comparing:
     def _recent(self, output: Output, table: Table) -> set[int]:
         """The newest commits whose runs may not have told of them."""
         made: dict[int, set[str]] = {}
-        for commit in islice(table.log.back_from(table.version), RECENT):
-            record = commit.record
-            if record is not None and record.kind in MAKES_DATA and record.output == output.name:
-                made[commit.version] = {part.run for part in record.parts.values() if part is not None}
+        for version, record in table.records(output.name, most=RECENT):
+            made[version] = {part.run for part in record.parts.values() if part is not None}
         runs = set[str]().union(*made.values())
         self.runs.load(runs)
         quiet = self.runs.silent(runs)

@@ -19,8 +19,8 @@ from pipeline_assets.recovery.freshness import Looking
 from pipeline_assets.recovery.plan import LEFT, Kept, Plan
 
 
-def forecast(instance: DagsterInstance, plan: Plan, job: JobDefinition, written: dict[str, list[Written]]) -> Plan:
-    """The plan, whose steps that are left say what they will keep. written: what each step writes.
+def forecast(instance: DagsterInstance, plan: Plan, job: JobDefinition) -> Plan:
+    """The plan, whose steps that are left say what they will keep.
 
     A forecast: the attempt decides by what it finds then, and by the inputs that it reads then.
     """
@@ -28,7 +28,7 @@ def forecast(instance: DagsterInstance, plan: Plan, job: JobDefinition, written:
     steps = []
     with partition_loading_context(dynamic_partitions_store=instance):
         for step in plan.steps:
-            keeps = asking.kept_by(written.get(step.key, ())) if step.state == LEFT else []
+            keeps = asking.kept_by(step.written) if step.state == LEFT else []
             steps.append(replace(step, keeps=tuple(keeps)))
     return replace(plan, steps=steps)
 

@@ -13,6 +13,7 @@ from pipeline_assets.delta.names import WHOLE
 from pipeline_assets.delta.table import Table
 from pipeline_assets.io.outputs import Output
 from pipeline_assets.recovery.freshness import BEHIND, STALE, Looking
+from pipeline_assets.recovery.tables import with_downstream
 
 __all__ = ["BEHIND", "KEPT", "STALE", "Owed", "owed", "owed_after"]
 KEPT = "kept"
@@ -57,13 +58,7 @@ def owed(
 
 def owed_after(instance: DagsterInstance, job: JobDefinition, stages: Iterable[str]) -> list[Owed]:
     """The same, of some stages (their names) and all that is made from them."""
-    children = job.asset_layer.asset_graph
-    found, left = set[AssetKey](), [AssetKey(stage.split("/")) for stage in stages]
-    while left:
-        key = left.pop()
-        if key not in found and children.has(key):
-            found.add(key)
-            left += children.get(key).child_keys
+    found = with_downstream(job, [AssetKey(stage.split("/")) for stage in stages])
     return owed(instance, job, stages=[key.to_user_string() for key in found])
 
 

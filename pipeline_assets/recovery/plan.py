@@ -70,7 +70,8 @@ class StepState:
     (finished, and to be made again). versions: of its tables, where what the chain wrote is live. undone: a rollback took
     back what it had finished. made: when it succeeded, seconds since 1970. why: it is run. seconds: how long it took of late,
     None where nobody knows. changed: what is another now than when it was made, `code` or `configuration`. keeps: what a
-    newer chain has put there.
+    newer chain has put there. written: the outputs that it writes into tables of ours. committed: what the chain has live in
+    them.
     """
 
     key: str
@@ -83,6 +84,7 @@ class StepState:
     seconds: float | None = None
     changed: tuple[str, ...] = ()
     keeps: tuple[Kept, ...] = ()
+    written: Sequence[Written] = field(default=(), repr=False, compare=False)
     committed: Sequence[Committed] = field(default=(), repr=False, compare=False)
 
     @property
@@ -149,7 +151,8 @@ def plan_of(
             if state == LEFT and _only_tables(execution, key, len(found)) and all(o and o.complete for o in found):
                 state = COMMITTED
             name = _name_of(execution, key) or one
-            states.append(StepState(one, name, state, versions, one in done and undone, committed=adopted))
+            taken = one in done and undone
+            states.append(StepState(one, name, state, versions, taken, written=written, committed=adopted))
     return Plan(run, chain, states, known, execution, config)
 
 

@@ -13,14 +13,11 @@ from pipeline_assets.recovery.durations import usual_seconds
 from pipeline_assets.recovery.overtaken import forecast
 from pipeline_assets.recovery.plan import (
     AGAIN,
-    LEFT,
     NotResumable,
     Plan,
     StepState,
     plan_of,
-    settings_by_resource,
     unresolved,
-    written_by,
 )
 from pipeline_assets.recovery.step_log import StepLog, step_logs
 
@@ -63,7 +60,7 @@ def full_plan(
         plan, steps=[replace(one, seconds=seconds.get(one.key)) if one.is_run else one for one in plan.steps]
     )
     if not plan.begins:
-        plan = _with_keeps(instance, plan, job)
+        plan = forecast(instance, plan, job)
     return replace(plan, made_from=_digest(plan, job))
 
 
@@ -110,13 +107,6 @@ def _again(plan: Plan, recompute: Collection[str]) -> Plan:
         else:
             steps.append(step)
     return replace(plan, steps=steps)
-
-
-def _with_keeps(instance: DagsterInstance, plan: Plan, job: JobDefinition) -> Plan:
-    settings = settings_by_resource(instance, job, plan.config)
-    left = [step.key for step in plan.steps if step.state == LEFT]
-    written = {key: written_by(instance, plan.execution, unresolved(key), plan.run, job, settings) for key in left}
-    return forecast(instance, plan, job, written)
 
 
 def _digest(plan: Plan, job: JobDefinition) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dagster import AssetKey, DagsterInstance, DagsterRun, DagsterRunStatus, JobDefinition, RepositoryDefinition
+from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, JobDefinition, RepositoryDefinition
 from dagster._core.definitions.reconstruct import ReconstructableJob
 from dagster._core.storage.tags import AUTO_RETRY_RUN_ID_TAG, WILL_RETRY_TAG
 
@@ -20,7 +20,7 @@ from pipeline_assets.recovery.rollback import AnsweredAlready, RolledBack, roll_
 from pipeline_assets.recovery.rollback_plan import UNDO, Asked, NothingToUndo
 from pipeline_assets.recovery.rollback_store import LIFTED, LIFTING, Store
 from pipeline_assets.recovery.rollback_targets import LIVE
-from pipeline_assets.recovery.tables import assets_by_step, assets_planned, outputs_of, roots_of
+from pipeline_assets.recovery.tables import assets_by_step, assets_planned, outputs_of, roots_of, with_downstream
 
 ANSWERS_TAG = "pipeline_assets/answers"
 """Of a run that a failure has set off: the id of the failed run."""
@@ -150,13 +150,9 @@ def undo(instance: DagsterInstance, run: DagsterRun, jobs: Jobs, policy: OnFailu
 def failed_and_downstream(instance: DagsterInstance, run: DagsterRun, job: JobDefinition) -> list[str]:
     """The stages of a run that failed, or were at work when it ended, and what its job makes of them."""
     steps = set(failed_steps(instance, run))
-    assets = {key for step, keys in assets_by_step(instance, run).items() if step in steps for key in keys}
-    graph = job.asset_layer.asset_graph
-    found: set[AssetKey] = set()
-    while assets:
-        found |= assets
-        assets = {child for key in assets for child in graph.get(key).child_keys} - found
-    return sorted(key.to_user_string() for key in found & set(job.asset_layer.executable_asset_keys))
+    assets = [key for step, keys in assets_by_step(instance, run).items() if step in steps for key in keys]
+    found = with_downstream(job, assets) & set(job.asset_layer.executable_asset_keys)
+    return sorted(key.to_user_string() for key in found)
 
 
 def job_name_of(run: DagsterRun) -> str:

@@ -10,16 +10,16 @@ from dagster._core.definitions.job_base import IJob
 from dagster._core.definitions.reconstruct import ReconstructableJob
 from dagster._core.execution.api import create_execution_plan, execute_run
 
-from pipeline_assets.chains import BEGINS_TAG, CONTINUES_TAG, chain_of, parent_tags
+from pipeline_assets.chains import BEGINS_TAG, CONTINUES_TAG, parent_tags
 from pipeline_assets.io.unchanged import FORCE_TAG
 from pipeline_assets.processes import AT_WORK, PLACE_TAG, is_gone, place_of, place_tag
 from pipeline_assets.recovery.claims import (
     AlreadyContinued,
-    children_of,
     claimed,
     continuation_of,
     continued_by,
     mark_gone,
+    next_in_chain,
     refuse_answered,
 )
 from pipeline_assets.recovery.code_location import OPERATIONS
@@ -272,7 +272,5 @@ def _chain_tags(plan: Plan) -> dict[str, str]:
 
 def newest_of_chain(instance: DagsterInstance, run: DagsterRun) -> DagsterRun:
     """The run that continued the run that continued … a run; itself where nobody has."""
-    for child in children_of(instance, run):
-        if run.run_id in chain_of(instance, child).runs:
-            return newest_of_chain(instance, child)
-    return run
+    later = next(next_in_chain(instance, run), None)
+    return run if later is None else newest_of_chain(instance, later)

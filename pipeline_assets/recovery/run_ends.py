@@ -7,7 +7,7 @@ from dagster import AssetKey, DagsterEventType, DagsterInstance, DagsterRun, Dag
 from dagster._core.storage.tags import PARTITION_NAME_TAG
 
 from pipeline_assets.chains import chain_of
-from pipeline_assets.processes import AT_WORK, is_gone, place_of
+from pipeline_assets.processes import AT_WORK, is_gone, is_silent, place_of
 from pipeline_assets.recovery.claims import continued_by
 from pipeline_assets.recovery.tables import steps_planned
 from pipeline_assets.step_starts import STARTS
@@ -97,12 +97,7 @@ class Runs:
 
     def silent(self, run_ids: Iterable[str]) -> set[str]:
         """Of some runs those that send no events any more, and may not have sent all."""
-        runs = {run_id: self._run(run_id) for run_id in run_ids}
-        return {
-            run_id
-            for run_id, run in runs.items()
-            if run is None or (not run.is_success and (run.is_finished or is_gone(self.instance, run)))
-        }
+        return {run_id for run_id in run_ids if is_silent(self.instance, self._run(run_id))}
 
     def is_good(self, run_id: str) -> bool:
         """Whether a run has succeeded."""

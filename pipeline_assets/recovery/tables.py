@@ -73,6 +73,19 @@ def root_of(outputs: Iterable[Output]) -> Location:
     return roots[0]
 
 
+def with_downstream(job: JobDefinition, keys: Iterable[AssetKey]) -> set[AssetKey]:
+    """Assets, and all that is made from them, of those that the job knows."""
+    graph = job.asset_layer.asset_graph
+    found: set[AssetKey] = set()
+    left = list(keys)
+    while left:
+        key = left.pop()
+        if key not in found and graph.has(key):
+            found.add(key)
+            left += graph.get(key).child_keys
+    return found
+
+
 def assets_planned(instance: DagsterInstance, run: DagsterRun) -> set[AssetKey]:
     """The assets that a run set out to make."""
     return {key for keys in assets_by_step(instance, run).values() for key in keys}
