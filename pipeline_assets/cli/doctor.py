@@ -13,6 +13,7 @@ from pipeline_assets.cli.location import CodeLocation, instance, module_of
 from pipeline_assets.cli.refusals import DONE, FAILED, printing_to_stderr, refusing
 from pipeline_assets.cli.shown import document, show
 from pipeline_assets.errors import ConfigurationError
+from pipeline_assets.recovery.code_location import named_by
 from pipeline_assets.recovery.doctor import ERROR, OK, WARNING, Finding
 from pipeline_assets.recovery.doctor.instance import daemon, databases, runs
 from pipeline_assets.recovery.doctor.storage import home, storage
@@ -49,7 +50,7 @@ def doctor_command(module: str | None, as_json: bool) -> int:
 
 def _findings(module: str | None) -> Iterator[Finding]:
     yield home(os.environ.get(HOME), str(project_root()))
-    more = f" -m {module}" if module else ""
+    more = named_by(module)
     with ExitStack() as stack:
         try:
             opened = stack.enter_context(instance())

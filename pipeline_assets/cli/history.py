@@ -10,6 +10,7 @@ from pipeline_assets.cli.refusals import DONE, printing_to_stderr, refusing
 from pipeline_assets.cli.shown import document, moment, number, show, spoken
 from pipeline_assets.delta.names import WHOLE
 from pipeline_assets.errors import describe
+from pipeline_assets.recovery.code_location import named_by
 from pipeline_assets.recovery.history import LIMIT, LIVE, History, Line, history
 
 HEADS = ("when", "state", "stage", "version", "rows", "run", "made from", "can be gone back to")
@@ -43,7 +44,7 @@ def history_command(
     show(HEADS, [_row(one) for one in found.lines])
     if found.points:
         click.echo("Rollback points:")
-    more = f" -m {module}" if module else ""
+    more = named_by(module)
     for point in found.points:
         versions = ", ".join(f"{name} version {version}" for name, version in point.versions.items())
         command = (

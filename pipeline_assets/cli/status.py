@@ -11,6 +11,7 @@ from pipeline_assets.cli.refusals import DONE, printing_to_stderr, refusing
 from pipeline_assets.cli.shown import document, moment, number, show, spoken
 from pipeline_assets.delta.names import WHOLE
 from pipeline_assets.errors import describe
+from pipeline_assets.recovery.code_location import named_by
 from pipeline_assets.recovery.disagreements import Disagreement
 from pipeline_assets.recovery.owed import BEHIND, KEPT, STALE, Owed
 from pipeline_assets.recovery.run_ends import RunSeen
@@ -71,7 +72,7 @@ def _attempts(one: PartitionStatus) -> str:
 
 def _lines(found: Status, module: str | None) -> Iterator[str]:
     """What is wrong, and what mends it."""
-    more = f" -m {module}" if module else ""
+    more = named_by(module)
     if found.rollback is not None:
         yield f"Rollback {found.rollback.id} is open ({found.rollback.state}); `pipeline-assets rollback --continue{more}`"
     for run in found.runs:

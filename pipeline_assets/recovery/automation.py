@@ -19,6 +19,7 @@ from pipeline_assets.policy.policies import NO_BACKOFF
 from pipeline_assets.processes import AT_WORK, is_gone
 from pipeline_assets.recovery.claims import continued_by
 from pipeline_assets.recovery.code_location import RECOVERY_JOB
+from pipeline_assets.recovery.endings import mark_ended
 from pipeline_assets.recovery.failure_report import four_lines
 from pipeline_assets.recovery.on_failure import ACTIONS, MOST_TIMES, RESUME, OnFailure
 from pipeline_assets.recovery.plan import NotResumable
@@ -235,13 +236,7 @@ def mark_stuck(instance: dg.DagsterInstance) -> list[str]:
     for run in instance.get_runs(dg.RunsFilter(statuses=list(AT_WORK))):
         if not is_gone(instance, run):
             continue
-        now = instance.get_run_by_id(run.run_id)
-        if now is None or now.status not in AT_WORK:  # it had ended, and so its process was gone
-            continue
         why = "Its process is gone (killed, or its host restarted); marked {} by stuck_run_sensor."
-        if now.status is DagsterRunStatus.CANCELING:
-            instance.report_run_canceled(now, why.format("cancelled"))
-        else:
-            instance.report_run_failed(now, why.format("failed"))
-        marked.append(run.run_id)
+        if mark_ended(instance, run, why.format("failed"), why.format("cancelled")):  # else it had ended by itself
+            marked.append(run.run_id)
     return marked

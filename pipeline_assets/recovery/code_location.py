@@ -1,4 +1,7 @@
-"""Jobs whose op works on the code location that it is in: that location's other jobs, and how they are launched."""
+"""A code location: its jobs, those that work on the others, how they are launched, and how a command names it."""
+
+from collections.abc import Mapping
+from typing import Any
 
 import dagster as dg
 from dagster import JobDefinition
@@ -33,6 +36,17 @@ def job_beside(context: dg.OpExecutionContext, name: str) -> ReconstructableJob:
             "location of the run."
         )
     return own.repository.get_reconstructable_job(wanted)
+
+
+def named_by(module: str | None) -> str:
+    """What a command says of the code location, where it is to be named: ` -m MODULE`, or nothing."""
+    return f" -m {module}" if module else ""
+
+
+def with_loggers(job: JobDefinition, config: Mapping[str, Any], loggers: Mapping[str, Any] | None) -> dict[str, Any]:
+    """A run configuration with these `loggers`, as far as the job has them, where it says none itself."""
+    known = {name: one for name, one in (loggers or {}).items() if name in job.loggers}
+    return {**({"loggers": known} if known else {}), **config}
 
 
 def definition_of(job: JobDefinition | ReconstructableJob) -> JobDefinition:

@@ -13,6 +13,7 @@ from pipeline_assets.errors import DamagedTable
 from pipeline_assets.io.hearing import RECENT
 from pipeline_assets.io.outputs import Output
 from pipeline_assets.io.partitions import partitions_among
+from pipeline_assets.recovery.code_location import named_by
 from pipeline_assets.recovery.run_ends import KILLED, Runs
 from pipeline_assets.recovery.told import Told
 
@@ -49,7 +50,7 @@ class Comparing:
 
     def __init__(self, instance: DagsterInstance, runs: Runs, module: str | None) -> None:
         self.instance, self.runs = instance, runs
-        self.more = f" -m {module}" if module else ""
+        self.more = named_by(module)
 
     def disagreements(self, output: Output, shown: Shown, told: Told, *, exact: bool = False) -> list[Disagreement]:
         """Those of a stage. exact: each partition's event is asked for, not only those that may be lost."""

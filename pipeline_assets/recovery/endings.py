@@ -1,7 +1,11 @@
-"""Why a process ended without a word: by which signal, with which status, or since the memory was used up."""
+"""How a run ends whose process did not say so: why (a signal, a status, the memory), and its entry in the instance."""
 
 import signal
 from pathlib import Path
+
+from dagster import DagsterInstance, DagsterRun, DagsterRunStatus
+
+from pipeline_assets.processes import AT_WORK
 
 CGROUPS = Path("/sys/fs/cgroup")
 OF_THIS_PROCESS = Path("/proc/self/cgroup")
@@ -32,6 +36,23 @@ def why(code: int, kills_before: int | None) -> str:
             name = f"signal {-code}"
         return f"its process was killed by {name}"
     return f"its process ended with exit status {code}, and no word of why"
+
+
+def mark_ended(
+    instance: DagsterInstance, run: DagsterRun, failed: str, cancelled: str | None = None, *, stopped: bool = False
+) -> bool:
+    """Mark a run that is at work failed, or cancelled if that was asked for (stopped: it was); whether that was still to do.
+
+    failed, cancelled: what its event says. Others (a code server, its own process) may have seen first that it has ended.
+    """
+    now = instance.get_run_by_id(run.run_id)
+    if now is None or now.status not in AT_WORK:
+        return False
+    if stopped or now.status is DagsterRunStatus.CANCELING:
+        instance.report_run_canceled(now, failed if cancelled is None else cancelled)
+    else:
+        instance.report_run_failed(now, failed)
+    return True
 
 
 def _number(path: Path, name: str) -> int | None:

@@ -15,6 +15,7 @@ from dagster._core.storage.tags import (
 from pipeline_assets.delta.names import first_to_last
 from pipeline_assets.errors import PipelineAssetsError, describe
 from pipeline_assets.recovery.causes import Cause, first_error
+from pipeline_assets.recovery.code_location import named_by
 from pipeline_assets.recovery.executable import executable_for
 from pipeline_assets.recovery.plan import plan_of
 from pipeline_assets.step_starts import STARTS
@@ -112,7 +113,7 @@ def report_of(
 
 def resume_command_of(run_id: str, module: str | None = None) -> str:
     """The command that continues a run."""
-    return f"pipeline-assets resume {run_id}{f' -m {module}' if module else ''}"
+    return f"pipeline-assets resume {run_id}{named_by(module)}"
 
 
 def partition_of(run: DagsterRun) -> str | None:

@@ -25,6 +25,7 @@ from pipeline_assets.errors import TimedOut
 from pipeline_assets.policy.reports import failed_before, failures_of, report_attempt
 from pipeline_assets.policy.watch import TIMEOUT
 from pipeline_assets.policy.watching import RUN
+from pipeline_assets.recovery.endings import mark_ended
 from pipeline_assets.recovery.resume import NotResumable, created
 
 NOTED_SECONDS = 5.0
@@ -51,7 +52,7 @@ def told(said: Mapping[str, Any]) -> None:
         if said["ends"] != RUN:
             return
         _report_step(instance, run, said["step"], message, kind, metadata)
-        _end(instance, run, message)
+        mark_ended(instance, run, f"{message}.")
         _print(run, message)
         if again and _is_ours_to_continue(instance, run):
             job = recon_job_from_origin(deserialize_value(said["job"], JobPythonOrigin))
@@ -81,17 +82,6 @@ def _report_step(
         message=message,
     )
     instance.report_dagster_event(event, run.run_id, logging.ERROR)
-
-
-def _end(instance: DagsterInstance, run: DagsterRun, message: str) -> None:
-    """Mark the run failed, or cancelled if that was asked for; a code server may have seen first that its process is gone."""
-    now = instance.get_run_by_id(run.run_id)
-    if now is None or now.is_finished:
-        return
-    if now.status is DagsterRunStatus.CANCELING:
-        instance.report_run_canceled(now, f"{message}.")
-    else:
-        instance.report_run_failed(now, f"{message}.")
 
 
 def _is_ours_to_continue(instance: DagsterInstance, run: DagsterRun) -> bool:

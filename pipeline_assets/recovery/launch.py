@@ -28,7 +28,7 @@ from dagster._core.utils import make_new_run_id
 from pipeline_assets.errors import PermanentError
 from pipeline_assets.io.unchanged import FORCE_TAG
 from pipeline_assets.processes import place_tag
-from pipeline_assets.recovery.code_location import ANY_ASSETS
+from pipeline_assets.recovery.code_location import ANY_ASSETS, with_loggers
 
 _MOST = 5
 """So many keys are named."""
@@ -157,8 +157,7 @@ def created_run(
     tags = {**definition.run_tags, **part.tags, **place_tag(run_id), **({FORCE_TAG: "true"} if force else {})}
     if not config and definition.partitioned_config is not None and PARTITION_NAME_TAG in part.tags:
         config = definition.partitioned_config.get_run_config_for_partition_key(part.tags[PARTITION_NAME_TAG])
-    quieted = {name: one for name, one in (loggers or {}).items() if name in definition.loggers}
-    config = {**({"loggers": quieted} if quieted else {}), **config}
+    config = with_loggers(definition, config, loggers)
     loaded = job.repository.get_definition().repository_load_data
     try:
         execution = create_execution_plan(chosen, config, tags=tags, repository_load_data=loaded)

@@ -22,7 +22,7 @@ from pipeline_assets.recovery.claims import (
     next_in_chain,
     refuse_answered,
 )
-from pipeline_assets.recovery.code_location import OPERATIONS
+from pipeline_assets.recovery.code_location import OPERATIONS, with_loggers
 from pipeline_assets.recovery.executable import executable_for, selected
 from pipeline_assets.recovery.plan import LEFT, NotResumable, Plan, record
 from pipeline_assets.recovery.planning import StalePlan, full_plan, refuse_stale
@@ -171,9 +171,7 @@ def created(
     run = resumable(instance, run_id, gone=gone, dry=True)
     executable, plan = _planned(instance, run, job, recompute, config)
     refuse_stale(plan, agreed)
-    definition = executable.get_definition()
-    quieted = {name: one for name, one in (loggers or {}).items() if name in definition.loggers}
-    own = {**({"loggers": quieted} if quieted else {}), **plan.config}
+    own = with_loggers(executable.get_definition(), plan.config, loggers)
 
     def create(new_id: str) -> DagsterRun:
         return _create(instance, run, executable, plan, own, new_id, tags or {}, elsewhere=elsewhere)

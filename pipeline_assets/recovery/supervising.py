@@ -215,13 +215,8 @@ def _ask_to_stop(instance: DagsterInstance, run: DagsterRun, pid: int) -> None:
 
 def _mark_ended(instance: DagsterInstance, run: DagsterRun, why: str, *, stopped: bool) -> None:
     """End the run's entry where no process of its own has done so."""
-    now = _now(instance, run)
-    if now.is_finished:
-        return
-    if stopped or now.status is DagsterRunStatus.CANCELING:
-        instance.report_run_canceled(now, f"It was stopped, and {why}.")
-    else:
-        instance.report_run_failed(now, f"{why[0].upper()}{why[1:]}.")
+    failed = f"{why[0].upper()}{why[1:]}."
+    endings.mark_ended(instance, run, failed, f"It was stopped, and {why}.", stopped=stopped)
 
 
 def _now(instance: DagsterInstance, run: DagsterRun) -> DagsterRun:

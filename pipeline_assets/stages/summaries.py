@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import polars as pl
 
+from pipeline_assets import markdown
+
 BAR_WIDTH = 30
 WORST_ROUTES = 10
 
@@ -100,10 +102,8 @@ SUMMARIES: Mapping[str, Callable[[pl.DataFrame], str]] = {
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """A Markdown table; fractions with one digit, null as a dash, "no rows" when there are none."""
-    body = [_line(_cell(value) for value in row) for row in rows]
-    if not body:
-        return "no rows"
-    return "\n".join((_line(header), _line("---" for _ in header), *body))
+    body = [[_cell(value) for value in row] for row in rows]
+    return markdown.table(header, body) if body else "no rows"
 
 
 def bar(part: float, whole: float) -> str:
@@ -111,17 +111,10 @@ def bar(part: float, whole: float) -> str:
     return "█" * round(BAR_WIDTH * part / whole) if whole else ""
 
 
-def _line(cells: Iterable[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
 def _cell(value: object) -> str:
     if value is None:
         return "-"
-    if isinstance(value, float):
-        return f"{value:.1f}"
-    # A pipe would end the cell; no value of the data has one, a later one may.
-    return str(value).replace("|", "\\|")
+    return f"{value:.1f}" if isinstance(value, float) else str(value)
 
 
 def _percent(share: float | None) -> str | None:
