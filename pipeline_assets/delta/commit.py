@@ -204,8 +204,8 @@ def _told(record: Record) -> dict[str, str]:
     return {"checkpoint": what, "output": record.output, **partitions}
 
 
-def settle(location: Location, committed: Committed) -> None:
-    """Make a local commit durable, and write a log checkpoint where one is due; a checkpoint may fail."""
+def settle(location: Location, committed: Committed, *, log_checkpoint: bool = True) -> None:
+    """Make a local commit durable, and write a log checkpoint where one is due (and wanted); that may fail."""
     if location.is_local:
         entry = os.path.join(location.uri, LOG, f"{committed.version:020}.json")
         descriptor = os.open(entry, os.O_RDONLY)
@@ -214,7 +214,7 @@ def settle(location: Location, committed: Committed) -> None:
         finally:
             os.close(descriptor)
         location.sync([LOG])
-    if committed.version == 0 or committed.version % CHECKPOINT_EVERY:
+    if not log_checkpoint or committed.version == 0 or committed.version % CHECKPOINT_EVERY:
         return
     try:
         fresh = DeltaTable(location.uri, version=committed.version, storage_options=location.options)
@@ -242,8 +242,13 @@ def courtesy_lock(location: Location) -> Iterator[None]:
         lock.release()
 
 
-def commit_when(table: Table, propose: Callable[[Table], Proposal | None], deadline: Deadline) -> Committed | None:
-    """Try `propose`'s commits until one stands or it proposes none; None then, and at the deadline `TimeoutError`."""
+def commit_when(
+    table: Table, propose: Callable[[Table], Proposal | None], deadline: Deadline, *, log_checkpoint: bool = True
+) -> Committed | None:
+    """Try `propose`'s commits until one stands or it proposes none; None then, and at the deadline `TimeoutError`.
+
+    log_checkpoint: as for `settle`.
+    """
     while not deadline.passed:
         with courtesy_lock(table.location):
             table.refresh()
@@ -252,7 +257,7 @@ def commit_when(table: Table, propose: Callable[[Table], Proposal | None], deadl
                 return None
             committed = try_commit(table, proposal)
         if committed is not None:
-            settle(table.location, committed)
+            settle(table.location, committed, log_checkpoint=log_checkpoint)
             return committed
         deadline.pause()
     raise TimeoutError(f"no commit to {table.location.uri} in {deadline.tries} tries")

@@ -1,9 +1,10 @@
 """What a table can go back to: the files of an earlier version, and why that may be impossible."""
 
 from collections.abc import Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
 from urllib.parse import unquote
+from weakref import WeakKeyDictionary
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -11,13 +12,14 @@ from deltalake import DeltaTable, Schema
 from deltalake.exceptions import DeltaError
 from deltalake.transaction import AddAction
 
-from pipeline_assets.delta.location import Location
 from pipeline_assets.delta.partitions import Partition, spell
 from pipeline_assets.delta.record import VACUUM, VACUUMED
 from pipeline_assets.delta.stats import add_stats
 from pipeline_assets.delta.table import Table
 from pipeline_assets.errors import DamagedTable, ForeignData, PermanentError, describe
 
+AT_ONCE = 8
+"""How many footers of files are read together from an object store, which is all waiting; local ones take 0.06 ms."""
 VACUUM_BEGINS, VACUUM_ENDS = "VACUUM START", "VACUUM END"
 Values = dict[str, str | None]
 
@@ -74,28 +76,33 @@ class Before:
 def before(table: Table, version: int, partitions: Sequence[Partition]) -> Before:
     """What partitions were at a version. Raises NotRestorable, DamagedTable."""
     try:
-        delta = _at(table.location, table.id, version)
+        delta, listed = _at(table, version)
     except DeltaError as error:
         raise NotRestorable(
             table=table.location.uri, why=f"version {version} is not there any more ({str(error).splitlines()[0]})"
         ) from error
     old = Table(table.location, delta)
     wanted = set(old.paths(partitions))
-    columns = old.partition_columns
-    found = {}
-    for row in pa.table(delta.get_add_actions(flatten=True)).to_pylist():
-        path = unquote(row["path"])
-        if path in wanted:
-            found[path] = {column: spell(row[f"partition.{column}"]) for column in columns}
+    found = {path: listed[path] for path in wanted & listed.keys()}
     if set(found) != wanted:
         raise DamagedTable(table=table.location.uri, why=f"version {version} names files that its log does not list")
     return Before(found, None if not found else _other_columns(table, old, partitions))
 
 
-@lru_cache(maxsize=16)
-def _at(location: Location, table_id: str, version: int) -> DeltaTable:  # noqa: ARG001  part of the cache's key
-    """A version, which never changes; a rollback asks for each three times."""
-    return DeltaTable(location.uri, version=version, storage_options=location.options)
+_known: "WeakKeyDictionary[Table, dict[tuple[str, int], tuple[DeltaTable, dict[str, Values]]]]" = WeakKeyDictionary()
+"""Earlier versions, as long as there is the handle by which they were asked for; a rollback asks for each three times."""
+
+
+def _at(table: Table, version: int) -> tuple[DeltaTable, dict[str, Values]]:
+    """A version and its files (path → partition values), which never change. Raises DeltaError."""
+    known = _known.setdefault(table, {})
+    if (table.id, version) not in known:
+        delta = DeltaTable(table.location.uri, version=version, storage_options=table.location.options)
+        columns = delta.metadata().partition_columns
+        rows = pa.table(delta.get_add_actions(flatten=True)).to_pylist()
+        files = {unquote(row["path"]): {one: spell(row[f"partition.{one}"]) for one in columns} for row in rows}
+        known[table.id, version] = delta, files
+    return known[table.id, version]
 
 
 def refuse_gone(table: Table, version: int, partitions: Sequence[Partition]) -> None:
@@ -131,7 +138,11 @@ def refuse_vacuum(table: Table) -> None:
 
 def adds(table: Table, files: dict[str, Values], there: Collection[str]) -> list[AddAction]:
     """The actions that bring back files, but for those that are there. Raises NotRestorable."""
-    return [_add_of(table, path, values) for path, values in sorted(files.items()) if path not in there]
+    wanted = [(path, values) for path, values in sorted(files.items()) if path not in there]
+    if table.location.is_local:
+        return [_add_of(table, *one) for one in wanted]
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        return list(pool.map(lambda one: _add_of(table, *one), wanted))
 
 
 def _add_of(table: Table, path: str, values: Values) -> AddAction:

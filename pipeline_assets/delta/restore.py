@@ -3,7 +3,7 @@
 Each is decided anew at every try, and none is made twice: `plan/ID` in the table's log says how far it is.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from deltalake import Schema
@@ -94,7 +94,7 @@ def hold(table: Table, rollback: Rollback, deadline: Deadline) -> bool:
         holds = {names.hold(rollback.output, target.partition.key): rollback.id for target in rollback.targets}
         return Proposal(_record(now, rollback, "hold"), txns={**holds, **_fences(now, rollback), rollback.plan: HELD})
 
-    commit_when(table, propose, deadline)
+    _commit(table, propose, deadline)
     return as_expected
 
 
@@ -124,7 +124,7 @@ def restore(table: Table, rollback: Rollback, deadline: Deadline, *, overwrite: 
         actions, schema = _actions(now, changed)
         return Proposal(_record(now, rollback, "restore", changed), actions, _entries(now, rollback, changed), schema)
 
-    return commit_when(table, propose, deadline)
+    return _commit(table, propose, deadline)
 
 
 def lift(table: Table, rollback: Rollback, deadline: Deadline) -> Committed | None:
@@ -137,7 +137,12 @@ def lift(table: Table, rollback: Rollback, deadline: Deadline) -> Committed | No
         own = {entry: 0 for entry in holds if now.txns.get(entry, 0) == rollback.id}
         return Proposal(_record(now, rollback, "lift"), txns={**own, rollback.plan: LIFTED})
 
-    return commit_when(table, propose, deadline)
+    return _commit(table, propose, deadline)
+
+
+def _commit(table: Table, propose: Callable[[Table], Proposal | None], deadline: Deadline) -> Committed | None:
+    """Log checkpoints are left to the next who writes: tables are held, and people wait."""
+    return commit_when(table, propose, deadline, log_checkpoint=False)
 
 
 def _same_table(table: Table, rollback: Rollback) -> bool:

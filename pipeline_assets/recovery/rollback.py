@@ -6,15 +6,16 @@ held before the first is restored; where one is not as the plan says, all are li
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
-from dagster import DagsterInstance, DagsterRun, JobDefinition
+from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, JobDefinition
 
 from pipeline_assets import faults
 from pipeline_assets.chains import runs_of
 from pipeline_assets.delta import restore as commits
 from pipeline_assets.delta.commit import Deadline
 from pipeline_assets.delta.restorable import NotRestorable, TargetGone, refuse_vacuum
-from pipeline_assets.delta.table import Live, Table, open_table
+from pipeline_assets.delta.table import Live, Table
 from pipeline_assets.errors import DamagedTable
 from pipeline_assets.io.hearing import hear
 from pipeline_assets.io.outputs import Output
@@ -40,7 +41,7 @@ from pipeline_assets.recovery.rollback_store import (
     not_at_its_end,
 )
 from pipeline_assets.recovery.rollback_targets import refuse_unrestorable
-from pipeline_assets.recovery.tables import NoSuchStage, Outputs, outputs_of, root_of, roots_of
+from pipeline_assets.recovery.tables import Handles, NoSuchStage, Outputs, outputs_of, root_of, roots_of
 
 TIMES = 4
 """How often it is planned, where others are at work on what it would change."""
@@ -121,8 +122,9 @@ def _plan_and_execute(
     store: Store,
     agreed: Plan | None = None,
 ) -> RolledBack:
+    handles = Handles()
     for time in range(TIMES):
-        plan = plan_of(instance, job, asked)
+        plan = plan_of(instance, job, asked, handles)
         if time == 0 and agreed is not None and not agreed.does_as(plan):
             raise NotRolledBack(
                 f"Run {asked.run} was not rolled back: its tables have changed since the plan was made. Nothing was changed; "
@@ -133,7 +135,7 @@ def _plan_and_execute(
                 run, "Its process is gone (killed, or its host restarted); marked failed by rollback."
             )
         stored = store.begin(plan.as_json())
-        if _Execution(instance, outputs, store, stored, plan).run():
+        if _Execution(instance, outputs, store, stored, plan, handles=handles).run():
             return RolledBack(stored.id, plan)
     raise NotRolledBack(
         f"Run {asked.run} was not rolled back: others changed its tables each of the {TIMES} times that it was planned. "
@@ -159,7 +161,7 @@ class _Execution:
     stored: Stored
     plan: Plan
     overwrite: bool = False
-    tables: dict[str, Table] = field(default_factory=dict)
+    handles: Handles = field(default_factory=Handles)
 
     def run(self) -> bool:
         """To the end; False where all had to be lifted. Raises ChangedUnderHold, NotRestorable, NotRolledBack."""
@@ -215,6 +217,11 @@ class _Execution:
         self._lift_all()
         return True
 
+    @cached_property
+    def unsure(self) -> set[str]:
+        """The chains of which an event may have been lost: one whose runs have succeeded has sent them all."""
+        return {chain for chain in self.plan.fences if not _told_all(self.instance, chain)}
+
     def _advance(self, before: str, after: str) -> None:
         if not self.store.advance(self.stored.id, before, after):
             raise NotRolledBack(
@@ -231,15 +238,10 @@ class _Execution:
         return done
 
     def _table(self, one: OfTable) -> Table:
-        """A stage's table at its newest version; a refresh costs a fraction of opening it again."""
-        table = self.tables.get(one.stage)
-        if table is not None:
-            table.refresh()
-            return table
-        table = open_table(self.outputs[one.stage].location)
+        """A stage's table at its newest version."""
+        table = self.handles.newest(self.outputs[one.stage])
         if table is None:
             raise DamagedTable(table=one.uri, why=f"it was dropped while rollback {self.stored.id} was at work on it")
-        self.tables[one.stage] = table
         return table
 
     def _hold(self, one: OfTable, output: Output, table: Table) -> bool:
@@ -247,7 +249,7 @@ class _Execution:
         live: dict[str, Live] = {}
         for entry in one.entries:
             found = table.live(output.name, entry.partition)
-            if found is not None and found.part is not None and found.part.chain in self.plan.fences:
+            if found is not None and found.part is not None and found.part.chain in self.unsure:
                 live[entry.partition] = found
         hear(self.instance, output, table, live)
         rollback = in_table(self.stored.id, self.plan, one, output, table)
@@ -290,6 +292,11 @@ class _Execution:
     def _lift_all(self) -> None:
         self._each(self._lift)
         self.store.advance(self.stored.id, LIFTING, LIFTED)
+
+
+def _told_all(instance: DagsterInstance, chain: str) -> bool:
+    first = instance.get_run_by_id(chain)
+    return first is not None and all(run.status is DagsterRunStatus.SUCCESS for run in runs_of(instance, first))
 
 
 def _outputs(instance: DagsterInstance, job: JobDefinition, asked: Asked) -> Outputs:

@@ -6,6 +6,7 @@ a run*: each table of the pipeline goes back to what it was when that run's chai
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ from pipeline_assets.chains import Chain, newest_attempt, runs_of
 from pipeline_assets.delta.record import Part, chain_id
 from pipeline_assets.delta.restorable import NotRestorable, refuse_vacuum
 from pipeline_assets.delta.restore import Rollback, Target
-from pipeline_assets.delta.table import Table, open_table
+from pipeline_assets.delta.table import Table
 from pipeline_assets.errors import PermanentError
 from pipeline_assets.io.outputs import Output
 from pipeline_assets.io.partitions import partitions_among
@@ -30,9 +31,11 @@ from pipeline_assets.recovery.rollback_targets import (
     Wanted,
     refuse_unrestorable,
 )
-from pipeline_assets.recovery.tables import NoSuchStage, Outputs, outputs_of, planned_by
+from pipeline_assets.recovery.tables import Handles, NoSuchStage, Outputs, outputs_of, planned_by
 
 UNDO, TO = "undo", "to"
+AT_ONCE = 8
+"""How many tables are looked at together: most of it is waiting for the storage, and delta-rs."""
 
 
 class NotRolledBack(PermanentError):
@@ -122,8 +125,12 @@ def in_table(number: int, plan: Plan, one: OfTable, output: Output, table: Table
     return Rollback(number, one.stage, targets, fences, output.mode, one.seen, one.schema, one.table_id)
 
 
-def plan_of(instance: DagsterInstance, job: JobDefinition, asked: Asked) -> Plan:
-    """What a rollback would do, for the job of the run. Raises NotRolledBack, NotRestorable, NoSuchStage."""
+def plan_of(instance: DagsterInstance, job: JobDefinition, asked: Asked, handles: Handles | None = None) -> Plan:
+    """What a rollback would do, for the job of the run. Raises NotRolledBack, NotRestorable, NoSuchStage.
+
+    handles: the tables that the caller has open; those that are opened are added.
+    """
+    handles = handles or Handles()
     run = instance.get_run_by_id(asked.run)
     if run is None:
         raise NotRolledBack(
@@ -137,9 +144,9 @@ def plan_of(instance: DagsterInstance, job: JobDefinition, asked: Asked) -> Plan
     planned = planned_by(instance, runs, job, outputs)
     chosen = _chosen(outputs, asked)
     if asked.form == UNDO:
-        tables = _undoing(instance, runs, chosen, planned, asked)
+        tables = _undoing(instance, runs, chosen, planned, asked, handles)
     else:
-        tables = _going_back(instance, runs, _of_pipeline(chosen, job, planned), asked)
+        tables = _going_back(instance, runs, _of_pipeline(chosen, job, planned), asked, handles)
     _refuse_nothing(asked, tables)
     chains = sorted({chain for one in tables for entry in one.entries for chain in entry.chains})
     if asked.form == UNDO and runs[0].run_id not in chains:
@@ -154,22 +161,31 @@ def _undoing(
     chosen: Outputs,
     planned: Mapping[str, set[str]],
     asked: Asked,
+    handles: Handles,
 ) -> list[OfTable]:
     chain = Chain(tuple(run.run_id for run in runs))
     number = chain.number
 
-    def wanted(table: Table, output: Output) -> tuple[Wanted, dict[str, list[Part]]]:
-        keys = _narrowed(planned.get(output.name, set()), asked)
-        told: dict[str, list[Part]] = {key: [] for key in keys}
-        if keys and output.asset_key is not None:
-            found = checkpoints.of_chain(instance, chain, output.asset_key, keys, table.id)
-            told |= {key: [one.part for one in committed] for key, committed in found.items()}
-        return lambda moment: moment.part is not None and chain_id(moment.part.chain) == number, told
+    def told(history: History) -> dict[str, list[Part]]:
+        keys, output = _narrowed(planned.get(history.output.name, set()), asked), history.output
+        found = {}
+        if (
+            keys
+            and output.asset_key is not None
+            and not _says_all(history, checkpoints.searched_since(instance, chain))
+        ):
+            found = checkpoints.of_chain(instance, chain, output.asset_key, keys, history.table.id)
+        return {key: [one.part for one in found.get(key, ())] for key in keys}
 
-    return _tables([chosen[name] for name in planned if name in chosen], asked, wanted)
+    def mine(moment: Moment) -> bool:
+        return moment.part is not None and chain_id(moment.part.chain) == number
+
+    return _tables([chosen[name] for name in planned if name in chosen], asked, handles, lambda _: mine, told)
 
 
-def _going_back(instance: DagsterInstance, runs: Sequence[DagsterRun], chosen: Outputs, asked: Asked) -> list[OfTable]:
+def _going_back(
+    instance: DagsterInstance, runs: Sequence[DagsterRun], chosen: Outputs, asked: Asked, handles: Handles
+) -> list[OfTable]:
     if not any(run.status is DagsterRunStatus.SUCCESS for run in runs) or not all(run.is_finished for run in runs):
         raise NotRolledBack(
             f"Run {runs[-1].run_id} is {runs[-1].status.value}, and what it left is no state to go back to. Nothing was "
@@ -182,43 +198,55 @@ def _going_back(instance: DagsterInstance, runs: Sequence[DagsterRun], chosen: O
     def later(moment: Moment) -> bool:
         return moment.part is not None and moment.at > ended and chain_id(moment.part.chain) != number
 
-    def wanted(table: Table, output: Output) -> tuple[Wanted, dict[str, list[Part]]]:
-        if any(name.chain == number for name in table.undone()):
+    def wanted(history: History) -> Wanted:
+        if any(name.chain == number for name in history.table.undone()):
             raise NotRolledBack(
-                f"Run {asked.run} has been rolled back itself, in {output.name}, so it is no state to go back to. Nothing "
-                "was changed; name another run."
+                f"Run {asked.run} has been rolled back itself, in {history.output.name}, so it is no state to go back to. "
+                "Nothing was changed; name another run."
             )
-        return later, {}
+        return later
 
-    return [one for table in _tables(list(chosen.values()), asked, wanted) if (one := _without_never(table)).entries]
+    found = _tables(list(chosen.values()), asked, handles, wanted, lambda _: {})
+    return [one for table in found if (one := _without_never(table)).entries]
+
+
+def _says_all(history: History, since: float | None) -> bool:
+    """Whether the table's log says all that was committed since a moment (None: ever), so that no event need be read."""
+    return history.whole or (since is not None and history.begins < since)
 
 
 def _tables(
     outputs: Sequence[Output],
     asked: Asked,
-    wanted: Callable[[Table, Output], tuple[Wanted, dict[str, list[Part]]]],
+    handles: Handles,
+    wanted: Callable[[History], Wanted],
+    told: Callable[[History], Mapping[str, Sequence[Part]]],
 ) -> list[OfTable]:
-    """The plan of each table; all that cannot be rolled back are refused together."""
-    found: list[OfTable] = []
-    refused: list[NotRestorable] = []
-    for output in sorted(outputs, key=lambda one: one.name):
-        table = open_table(output.location)
+    """The plan of each table; all that cannot be rolled back are refused together.
+
+    told: of each partition of a run what its chain committed by the event log, where the table's log does not say it.
+    """
+
+    def look(output: Output) -> OfTable | NotRestorable | None:
+        table = handles.newest(output)
         if table is None:
-            continue
-        is_wanted, told = wanted(table, output)
+            return None
+        history = History.of(table, output)
         try:
-            found.append(_of_table(table, output, asked, is_wanted, told))
+            return _of_table(history, asked, wanted(history), told(history))
         except NotRestorable as error:
-            refused.append(error)
+            return error
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        looked = list(pool.map(look, sorted(outputs, key=lambda one: one.name)))
+    refused = [one for one in looked if isinstance(one, NotRestorable)]
     if refused:
         raise refused[0] if len(refused) == 1 else NotRolledBack("\n".join(map(str, refused)))
-    return [one for one in found if one.entries]
+    return [one for one in looked if isinstance(one, OfTable) and one.entries]
 
 
-def _of_table(
-    table: Table, output: Output, asked: Asked, wanted: Wanted, told: Mapping[str, Sequence[Part]]
-) -> OfTable:
-    history = History.of(table, output)
+def _of_table(history: History, asked: Asked, wanted: Wanted, told: Mapping[str, Sequence[Part]]) -> OfTable:
+    table, output = history.table, history.output
     mine = {key for key, moments in history.moments.items() if any(map(wanted, moments))}
     keys = sorted(_narrowed({*told, *mine}, asked))
     partitions = partitions_among(output.wanted(keys), table.schema, output.name) if keys else []

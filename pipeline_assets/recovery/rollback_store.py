@@ -13,7 +13,8 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import polars as pl
@@ -23,10 +24,10 @@ from deltalake.schema import PrimitiveType
 
 from pipeline_assets.delta.commit import Deadline, Proposal, commit_when, try_create
 from pipeline_assets.delta.files import Sink
+from pipeline_assets.delta.handles import keep, newest
 from pipeline_assets.delta.location import Location
 from pipeline_assets.delta.record import Record
-from pipeline_assets.delta.scan import scan
-from pipeline_assets.delta.table import Table, open_table
+from pipeline_assets.delta.table import Table
 from pipeline_assets.errors import DamagedTable, PermanentError
 from pipeline_assets.processes import here, is_alive
 
@@ -39,7 +40,7 @@ BEAT_SECONDS = 10.0
 MANY_FILES = 64
 """A file a row: from so many on they are made one."""
 COLUMNS = {"n": "long", "at": "long", "kind": "string", "rollback": "long", "state": "string", "body": "string"}
-TYPES = {"long": pl.Int64, "string": pl.String}
+FRAME = pl.Schema({name: {"long": pl.Int64, "string": pl.String}[kind] for name, kind in COLUMNS.items()})
 TAKEN, BEAT, GIVEN_BACK, PLANNED, STATE = "taken", "beat", "given back", "planned", "state"
 HOLDING, RESTORING, LIFTING, LIFTED, DONE = "holding", "restoring", "lifting", "lifted", "done"
 ENDED = frozenset({LIFTED, DONE})
@@ -81,11 +82,17 @@ class Owner:
 
 @dataclass(frozen=True)
 class Stored:
-    """A plan and how far it is: holding, restoring, done; or lifting, lifted."""
+    """A plan, as JSON, and how far it is: holding, restoring, done; or lifting, lifted."""
 
     id: int
     state: str
-    plan: Mapping[str, Any]
+    body: str
+
+    @cached_property
+    def plan(self) -> Mapping[str, Any]:
+        """Its fields."""
+        fields: Mapping[str, Any] = json.loads(self.body)
+        return fields
 
 
 @dataclass(frozen=True)
@@ -122,8 +129,10 @@ class Store:
 
     def read(self) -> Fold:
         """What holds now; nothing is created. Raises DamagedTable."""
-        table = open_table(self.location)
-        return Fold() if table is None else _fold(table)
+        table = newest(self.location)
+        found = Fold() if table is None else _fold(table)
+        keep(table)
+        return found
 
     def begin(self, plan: Mapping[str, Any]) -> Stored:
         """Write a plan down, which gets an id. Raises AtWork where another rollback is not at its end."""
@@ -134,7 +143,7 @@ class Store:
             if now.open is not None:
                 raise not_at_its_end(now.open)
             number = max(int(time.time() * 1000), *(number + 1 for number in now.plans), 0)
-            stored = Stored(number, HOLDING, plan)
+            stored = Stored(number, HOLDING, json.dumps(plan))
             return Row(PLANNED, number, HOLDING, plan)
 
         self._change(row)
@@ -214,24 +223,27 @@ class Store:
             written = files[-1].write(_frame(row, now.version + 1))
             return Proposal(Record("note", NAME, now.id), [one.add for one in written])
 
-        if commit_when(table, propose, Deadline(SECONDS)) is None:
+        committed = commit_when(table, propose, Deadline(SECONDS))
+        keep(table)
+        if committed is None:
             _discard(files)
         elif counted:
             self.after_commit()
 
     def _opened(self) -> Table:
-        table = open_table(self.location)
+        table = newest(self.location)
         if table is None:
             schema = Schema([Field(name, PrimitiveType(kind)) for name, kind in COLUMNS.items()])
             try_create(self.location, schema, [], Proposal(Record("create", NAME, "")))
-            table = open_table(self.location)
+            table = newest(self.location)
         if table is None:
             raise DamagedTable(table=self.location.uri, why="it was created, and is not there")
         return table
 
     def _tidy(self) -> None:
-        table = open_table(self.location)
+        table = newest(self.location)
         if table is None or len(table.delta.file_uris()) < MANY_FILES:
+            keep(table)
             return
         try:
             table.delta.optimize.compact()
@@ -254,24 +266,25 @@ def _discard(files: list[Sink]) -> None:
 
 def _frame(row: Row, number: int) -> pl.LazyFrame:
     values = [number, int(time.time() * 1000), row.kind, row.rollback, row.state, json.dumps(row.body)]
-    schema = {name: TYPES[kind] for name, kind in COLUMNS.items()}
-    return pl.LazyFrame([values], schema=schema, orient="row")
+    return pl.LazyFrame([values], schema=FRAME, orient="row")
 
 
 def _fold(table: Table) -> Fold:
     owner, beat = None, 0
     plans: dict[int, Stored] = {}
-    rows = scan(table.location, table.version).collect().sort("n") if table.delta.file_uris() else pl.DataFrame()
-    for row in rows.iter_rows(named=True):
+    if not table.delta.file_uris():
+        return Fold()
+    rows = pl.scan_delta(table.delta, storage_options=table.location.polars_options).collect()
+    for row in rows.sort("n").iter_rows(named=True):
         kind, number = row["kind"], row["rollback"]
         if kind == TAKEN:
-            owner, beat = Owner(**json.loads(row["body"])), row["at"]
+            owner, beat = row["body"], row["at"]
         elif kind == BEAT:
             beat = row["at"]
         elif kind == GIVEN_BACK:
             owner = None
         elif kind == PLANNED:
-            plans[number] = Stored(number, row["state"], json.loads(row["body"]))
+            plans[number] = Stored(number, row["state"], row["body"])
         elif kind == STATE:
-            plans[number] = Stored(number, row["state"], plans[number].plan)
-    return Fold(owner, beat, plans)
+            plans[number] = replace(plans[number], state=row["state"])
+    return Fold(Owner(**json.loads(owner)) if owner is not None else None, beat, plans)

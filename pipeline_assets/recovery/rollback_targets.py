@@ -1,5 +1,6 @@
 """What a rollback makes of the partitions of one table: live, replaced or never, and what each goes back to."""
 
+import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -84,7 +85,8 @@ class Entry:
 class History:
     """What the log of a table says of an output's partitions, newest first.
 
-    oldest: the version of the oldest entry that there is. whole: whether the log says all.
+    oldest: the version of the oldest entry that there is. whole: whether the log says all, else all since `begins` (s since
+    1970).
     """
 
     table: Table
@@ -92,6 +94,7 @@ class History:
     moments: dict[str, list[Moment]] = field(default_factory=dict)
     oldest: int = 0
     whole: bool = False
+    begins: float = math.inf
 
     @classmethod
     def of(cls, table: Table, output: Output) -> "History":
@@ -100,10 +103,12 @@ class History:
         oldest = table.version + 1
         for commit in table.log.back_from(table.version):
             oldest, record = commit.version, commit.record
+            at = int(commit.info.get("timestamp", 0))
+            found.begins = at / 1000 if record is not None else found.begins  # others may say no time, or a wrong one
             if record is None or record.output != output.name or not table.made(record):
                 continue
             for key, part in record.parts.items():
-                moment = Moment(commit.version, record.kind, int(commit.info.get("timestamp", 0)), part)
+                moment = Moment(commit.version, record.kind, at, part)
                 found.moments.setdefault(key, []).append(moment)
         found.oldest = oldest
         found.whole = oldest == 0 or (table.base is not None and oldest <= table.base + 1)

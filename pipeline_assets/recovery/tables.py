@@ -1,12 +1,14 @@
 """The tables of a pipeline, outside of any run: which assets our IO managers write, and where."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from dagster import AssetKey, DagsterInstance, DagsterRun, JobDefinition
 
 from pipeline_assets.chains import steps_of
 from pipeline_assets.delta.location import Location
+from pipeline_assets.delta.table import Table, open_table
 from pipeline_assets.errors import ConfigurationError, PermanentError
 from pipeline_assets.io.outputs import Output, of_asset
 from pipeline_assets.recovery.plan import keys_of, settings_by_resource
@@ -25,6 +27,24 @@ class NoSuchStage(PermanentError):
             f"{', '.join(sorted(known))}. Nothing was changed; name it as it is, bring it back, or name its code location "
             "with -m MODULE."
         )
+
+
+@dataclass(frozen=True)
+class Handles:
+    """Tables that one operation has open, by stage: a refresh costs a fraction of opening a table again."""
+
+    opened: dict[str, Table] = field(default_factory=dict)
+
+    def newest(self, output: Output) -> Table | None:
+        """A stage's table at its newest version; None where there is none. Raises DamagedTable, also where it was dropped."""
+        table = self.opened.get(output.name)
+        if table is not None:
+            table.refresh()
+            return table
+        table = open_table(output.location)
+        if table is not None:
+            self.opened[output.name] = table
+        return table
 
 
 def outputs_of(

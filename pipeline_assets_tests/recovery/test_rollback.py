@@ -280,6 +280,28 @@ def test_one_partition_of_a_range_is_undone_and_a_resume_makes_that_alone(
     assert evidence.rows(place).rows() == [(1, "a"), (1, "c"), (2, "b")]
 
 
+def forget(place: Location) -> None:
+    """Clean the log up to its newest entry."""
+    DeltaTable(place.uri).create_checkpoint()
+    *old, _ = sorted(Path(place.uri, "_delta_log").glob("*.json"))
+    for entry in old:
+        entry.unlink()
+    log_of.cache_clear()
+
+
+def test_what_the_table_s_log_has_forgotten_of_a_run_is_undone_by_the_event_log(shop: Shop) -> None:
+    shop.run(1)
+    second = shop.run(2)
+    shop.run(3, "b")
+    b = shop.places()[1]
+    forget(b)
+    shop.undo(second)
+    table = open_table(b)
+    assert table is not None
+    assert [name.partition for name in table.undone()] == ["*"]
+    assert shop.values() == {"a": 1, "b": 2, "c": 1}  # the third b was made of the second a
+
+
 def test_what_was_undone_is_known_when_the_log_has_forgotten_the_rollback(shop: Shop) -> None:
     """Whichever tool cleaned it up: a resume makes it again, and nobody takes it for there."""
 
@@ -294,11 +316,7 @@ def test_what_was_undone_is_known_when_the_log_has_forgotten_the_rollback(shop: 
     shop.run(3, "a", "b")
     assert undone() == [1, 1, 0]
     for place in shop.places():
-        DeltaTable(place.uri).create_checkpoint()
-        *old, _ = sorted(Path(place.uri, "_delta_log").glob("*.json"))
-        for entry in old:
-            entry.unlink()
-    log_of.cache_clear()
+        forget(place)
     assert undone() == [1, 1, 0]
     shop.tell(2)
     assert resume(shop.instance, second, shop.job).success
