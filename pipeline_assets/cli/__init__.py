@@ -1,31 +1,38 @@
 """`pipeline-assets`, the command line. Exit status: 0 done, 1 the pipeline failed, 2 wrong usage, 3 refused."""
 
+import gc
+from importlib import import_module
+
 import click
+from typing_extensions import override
 
-from pipeline_assets.cli.adopt import adopt_command
-from pipeline_assets.cli.doctor import doctor_command
-from pipeline_assets.cli.history import history_command
-from pipeline_assets.cli.resume import resume_command
-from pipeline_assets.cli.rollback import rollback_command
-from pipeline_assets.cli.run import run_command
-from pipeline_assets.cli.status import status_command
+VERBS = ("run", "resume", "adopt", "rollback", "status", "history", "doctor")
 
 
-@click.group()
+class Verbs(click.Group):
+    """Commands of which only the one that is wanted is loaded: each brings what the others do not need."""
+
+    @override
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    @override
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in VERBS:
+            return None
+        command: click.Command = getattr(import_module(f"{__name__}.{cmd_name}"), f"{cmd_name}_command")
+        return command
+
+
+@click.group(cls=Verbs)
 @click.version_option(package_name="pipeline-assets")
 def cli() -> None:
     """Pipelines of Delta tables that survive failure."""
 
 
-cli.add_command(run_command)
-cli.add_command(resume_command)
-cli.add_command(adopt_command)
-cli.add_command(rollback_command)
-cli.add_command(status_command)
-cli.add_command(history_command)
-cli.add_command(doctor_command)
-
-
 def main() -> None:
     """The console script."""
-    cli.main(prog_name="pipeline-assets")
+    try:
+        cli.main(prog_name="pipeline-assets")
+    finally:
+        gc.freeze()  # else Python looks for garbage in all that was imported before it ends, for half a second

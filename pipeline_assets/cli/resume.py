@@ -6,18 +6,20 @@ from typing import Any
 
 import click
 from dagster import DagsterInstance
-from dagster._core.definitions.reconstruct import ReconstructableJob
 from dagster._core.storage.tags import PARTITION_NAME_TAG
 
 from pipeline_assets.cli.completion import runs
 from pipeline_assets.cli.configuration import run_configuration
 from pipeline_assets.cli.location import CodeLocation, instance
+from pipeline_assets.cli.progress import Shown, shown
 from pipeline_assets.cli.refusals import DONE, FAILED, printing_to_stderr, refusing
-from pipeline_assets.cli.resume_text import document_of, done_lines, plan_lines
+from pipeline_assets.cli.resume_text import begun_lines, document_of, plan_lines
+from pipeline_assets.cli.supervised import Ended, look_after
 from pipeline_assets.errors import describe
-from pipeline_assets.recovery.failure_report import FailureReport, report_of, resume_command_of
-from pipeline_assets.recovery.resume import Resumed, last_run, left_runs, planned, resumable, resume
-from pipeline_assets.settings import quiet
+from pipeline_assets.recovery.failure_report import resume_command_of
+from pipeline_assets.recovery.recovering import QUIET
+from pipeline_assets.recovery.resume import Continued, created, last_run, left_runs, planned, resumable
+from pipeline_assets.recovery.supervising import Child, Stop, ahead
 
 MOST = 3
 """How many other runs are named."""
@@ -54,38 +56,52 @@ def resume_command(
 ) -> int:
     """Continue the run chain of RUN: finished stages are not run again, what was committed is adopted.
 
-    Marks RUN failed if its process is gone. The stages that are left run as the code location's executor says.
+    Marks RUN failed if its process is gone. The stages that are left run as the code location's executor says, in a process
+    of its own that is looked after, as with `run`.
     """
     if bool(run) == last:
         raise click.UsageError("Name a RUN, or say --last.")
     chosen: dict[str, Any] = {"recompute": recompute, "config": run_configuration(config)}
     with instance() as opened:
         found = resumable(opened, last_run(opened).run_id if last else str(run), gone=gone, dry=True)
-        with printing_to_stderr(as_json):
-            job = CodeLocation(module).job(found.job_name)
-            if dry_run:
-                done = Resumed(planned(opened, found, job, **chosen), None, True)
-            else:
-                if not as_json and not found.is_success:
-                    click.echo(f"Run {found.run_id} of {found.job_name} is continued.", err=True)
-                quieted = quiet({})["loggers"]
-                done = resume(opened, found.run_id, job, quieted, agreed=agreed, gone=gone, **chosen)
-            report = None if done.success else _report(opened, done, job, module)
-        lines = plan_lines(done.plan) if dry_run else done_lines(done)
-        failure = {"failure": report.as_json()} if report is not None else {}
-        click.echo(json.dumps({**document_of(done), **failure}) if as_json else "\n".join(lines))
-        if not as_json:
-            for line in report.lines() if report is not None else ():
-                click.echo(line, err=True)
-            _name_others(opened, {found.run_id, str(done.run_id)}, module)
-    return DONE if done.success else FAILED
+        if dry_run:
+            with printing_to_stderr(as_json):
+                plan = planned(opened, found, CodeLocation(module).job(found.job_name), **chosen)
+            not_run = {**document_of(plan), "run": None, "success": True}
+            click.echo(json.dumps(not_run) if as_json else "\n".join(plan_lines(plan)))
+            return DONE
+        with printing_to_stderr(as_json), shown(as_json=as_json) as screen, ahead(screen.printed) as child:
+            location = CodeLocation(module)
+            job = location.job(found.job_name)
+            continued = created(opened, found.run_id, job, QUIET, agreed=agreed, gone=gone, **chosen)
+            ended = _executed(opened, location, module, continued, screen, child)
+        if as_json:
+            nothing = {"run": None, "success": True}
+            click.echo(json.dumps({**document_of(continued.plan), **(ended.as_json() if ended else nothing)}))
+        else:
+            _name_others(opened, {found.run_id, *(ended.runs if ended else ())}, module)
+    return DONE if ended is None or ended.run.is_success else FAILED
 
 
-def _report(
-    opened: DagsterInstance, done: Resumed, job: ReconstructableJob, module: str | None
-) -> FailureReport | None:
-    run = opened.get_run_by_id(done.run_id) if done.run_id is not None else None
-    return report_of(opened, run, job, module) if run is not None else None
+def _executed(
+    opened: DagsterInstance,
+    location: CodeLocation,
+    module: str | None,
+    continued: Continued,
+    screen: Shown,
+    child: Child,
+) -> Ended | None:
+    """Say what is kept and what is run, and look after that; None where nothing was left."""
+    before, run = continued.plan.run, continued.run
+    for line in begun_lines(continued.plan):
+        screen.say(line)
+    if run is None:
+        screen.say("Nothing was left to run.")
+        return None
+    screen.say(f"Run {before.run_id} of {before.job_name} is continued by run {run.run_id}.")
+    stop = Stop()
+    with stop.listening():
+        return look_after(opened, location, module, run, screen, stop, child)
 
 
 def _name_others(opened: DagsterInstance, done: set[str], module: str | None) -> None:

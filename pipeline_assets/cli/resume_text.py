@@ -6,21 +6,13 @@ from datetime import datetime, timezone
 from pipeline_assets.cli.shown import spoken
 from pipeline_assets.errors import describe
 from pipeline_assets.recovery.plan import AGAIN, COMMITTED, FINISHED, LEFT, Plan, StepState
-from pipeline_assets.recovery.resume import Resumed
 
 _WORDS: Mapping[str, str] = {FINISHED: "finished", COMMITTED: "adopted", LEFT: "run", AGAIN: "again"}
 
 
-def done_lines(done: Resumed) -> list[str]:
-    """What was done."""
-    lines = [_short(one) for one in done.plan.steps]
-    if done.run_id is None:
-        lines.append("Nothing was left to run.")
-    elif done.success:
-        lines.append(f"Done, by run {done.run_id}.")
-    else:
-        lines.append(f"Run {done.run_id} failed.")
-    return lines
+def begun_lines(plan: Plan) -> list[str]:
+    """What is done, before it is."""
+    return [_short(one) for one in plan.steps]
 
 
 def plan_lines(plan: Plan) -> list[str]:
@@ -46,9 +38,8 @@ def plan_lines(plan: Plan) -> list[str]:
     return [*lines, f"{takes[:1].upper()}{takes[1:]}Nothing was changed. Plan {plan.made_from}."]
 
 
-def document_of(done: Resumed) -> dict[str, object]:
-    """The plan, and what became of it; times in UTC, durations in seconds."""
-    plan = done.plan
+def document_of(plan: Plan) -> dict[str, object]:
+    """The plan, as a document; times in UTC, durations in seconds."""
     steps = [
         {
             "step": one.key,
@@ -65,8 +56,6 @@ def document_of(done: Resumed) -> dict[str, object]:
     ]
     return {
         "resumed": plan.run.run_id,
-        "run": done.run_id,
-        "success": done.success,
         "plan": plan.made_from,
         "seconds": plan.seconds,
         "new_chain": plan.begins,

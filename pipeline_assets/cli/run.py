@@ -2,24 +2,22 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import click
-from dagster import AssetKey, DagsterInstance, DagsterRun
+from dagster import AssetKey, DagsterInstance
 from dagster._core.definitions.reconstruct import ReconstructableJob
 
 from pipeline_assets.cli.configuration import run_configuration
 from pipeline_assets.cli.location import CodeLocation, instance
-from pipeline_assets.cli.progress import Shown, seconds, shown
+from pipeline_assets.cli.progress import Shown, shown
 from pipeline_assets.cli.refusals import DONE, FAILED, printing_to_stderr, refusing
+from pipeline_assets.cli.supervised import Ended, look_after
 from pipeline_assets.errors import describe
-from pipeline_assets.recovery.failure_report import FailureReport, report_of
 from pipeline_assets.recovery.launch import Part, created_run, narrowed, parts_of, pipeline_of
-from pipeline_assets.recovery.progress import Progress, StageProgress
 from pipeline_assets.recovery.recovering import QUIET
-from pipeline_assets.recovery.self_recovery import Supervisor
-from pipeline_assets.recovery.supervising import Stop
+from pipeline_assets.recovery.supervising import Child, Stop, ahead
 
 
 @click.command("run")
@@ -55,7 +53,7 @@ def run_command(
         raise click.UsageError("Say --partition K, or --from K and --to K, or neither.")
     with instance() as opened:
         configured = run_configuration(config) or {}
-        with printing_to_stderr(as_json), shown(as_json=as_json) as screen:
+        with printing_to_stderr(as_json), shown(as_json=as_json) as screen, ahead(screen.printed) as child:
             location = CodeLocation(module)
             found = pipeline_of(location.repository, pipeline)
             job = location.job(found.job)
@@ -67,11 +65,11 @@ def run_command(
                 how = "one run for all of them" if len(parts) == 1 else f"{len(parts)} runs, one after the other"
                 screen.say(f"{found.job} from {start} to {end}: {how}.")
             asked = _Asked(opened, location, job, found.assets, configured, force, module)
-            done = _each(asked, parts, screen, keep_going=keep_going)
-        success = all(one.run.is_success for one in done) and len(done) == len(parts)
+            done = _each(asked, parts, screen, child, keep_going=keep_going)
+        success = all(ended.run.is_success for _, ended in done) and len(done) == len(parts)
         not_begun = [part.name for part in parts[len(done) :]]
         if as_json:
-            runs = [one.as_json() for one in done]
+            runs = [{"partition": part.name, **ended.as_json()} for part, ended in done]
             click.echo(json.dumps({"pipeline": pipeline, "success": success, "runs": runs, "not_begun": not_begun}))
         elif not_begun:
             click.echo(f"Not begun: {', '.join(map(str, not_begun))}.", err=True)
@@ -91,73 +89,20 @@ class _Asked:
     module: str | None
 
 
-@dataclass
-class _Done:
-    """What became of a run, or of the last of those that continued it."""
-
-    part: Part
-    runs: Sequence[str]
-    run: DagsterRun
-    stages: Sequence[StageProgress]
-    report: FailureReport | None
-    recovered: Sequence[str] = field(default_factory=list)
-
-    def as_json(self) -> dict[str, Any]:
-        stages = [
-            {
-                "stage": one.name,
-                "state": one.state,
-                "seconds": None if (took := seconds(one)) is None else round(took, 3),
-                "rows": one.rows,
-                "version": one.version,
-                "what": one.flag if one.flag in ("skipped", "kept", "adopted") else None,
-            }
-            for one in self.stages
-        ]
-        return {
-            "partition": self.part.name,
-            "run": self.run.run_id,
-            "runs": list(self.runs),
-            "status": self.run.status.value,
-            "success": self.run.is_success,
-            "stages": stages,
-            "recovery": list(self.recovered),
-            "failure": self.report.as_json() if self.report else None,
-        }
-
-
-def _each(asked: _Asked, parts: Sequence[Part], screen: Shown, *, keep_going: bool) -> list[_Done]:
+def _each(
+    asked: _Asked, parts: Sequence[Part], screen: Shown, child: Child, *, keep_going: bool
+) -> list[tuple[Part, Ended]]:
     stop = Stop()
-    done: list[_Done] = []
+    done: list[tuple[Part, Ended]] = []
     with stop.listening():
         for part in parts:
-            done.append(_one(asked, part, screen, stop))
-            if stop.signal is not None or not (keep_going or done[-1].run.is_success):
+            done.append((part, _one(asked, part, screen, stop, child if not done else None)))
+            if stop.signal is not None or not (keep_going or done[-1][1].run.is_success):
                 break
     return done
 
 
-def _one(asked: _Asked, part: Part, screen: Shown, stop: Stop) -> _Done:
+def _one(asked: _Asked, part: Part, screen: Shown, stop: Stop, child: Child | None) -> Ended:
     run = created_run(asked.opened, asked.job, asked.assets, part, asked.config, QUIET, force=asked.force)
     screen.say(f"Run {run.run_id} of {describe(run.job_name, part.name)}")
-    last: list[Progress] = []
-
-    def heard(progress: Progress) -> None:
-        last[:] = [progress]
-        screen.heard(progress)
-
-    supervisor = Supervisor(
-        asked.opened, asked.location.repository, asked.location.job, stop, heard, screen.printed, screen.say
-    )
-    ended = supervisor.to_the_end(run)
-    screen.settle()
-    report = None
-    if not ended.is_success:
-        report = report_of(asked.opened, ended, asked.location.job(ended.job_name), asked.module)
-        for line in report.lines():
-            click.echo(line, err=True)
-    else:
-        screen.say(f"Done, by run {ended.run_id}.")
-    return _Done(
-        part, supervisor.runs, ended, list(last[0].stages.values()) if last else [], report, supervisor.recovered
-    )
+    return look_after(asked.opened, asked.location, asked.module, run, screen, stop, child)

@@ -21,7 +21,7 @@ from pipeline_assets.recovery.recovering import (
     recoveries,
     why_not,
 )
-from pipeline_assets.recovery.supervising import Heard, Output, Stop, executed, follow, supervise
+from pipeline_assets.recovery.supervising import Child, Heard, Output, Stop, executed, follow, supervise
 
 
 @dataclass
@@ -38,10 +38,10 @@ class Supervisor:
     runs: list[str] = field(default_factory=list)
     recovered: list[str] = field(default_factory=list)
 
-    def to_the_end(self, run: DagsterRun) -> DagsterRun:
-        """Execute a run, and those that continue it by themselves; the last one, as it ended."""
+    def to_the_end(self, run: DagsterRun, child: Child | None = None) -> DagsterRun:
+        """Execute a run, and those that continue it by themselves; the last one, as it ended. child: as for `supervise`."""
         self.runs.append(run.run_id)
-        ended = supervise(self.instance, run, self.stop, self.heard, self.output)
+        ended = supervise(self.instance, run, self.stop, self.heard, self.output, child)
         while (later := self._later(ended)) is not None:
             self.runs.append(later.run_id)
             ended = later

@@ -32,7 +32,6 @@ LEFT_SECONDS = TELL_SECONDS + 5.0
 FLUSH_SECONDS = 1.0
 """How long what a process has printed is waited for, where what it began lives on."""
 _STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-MODULE = "pipeline_assets.recovery.executing"
 
 Heard = Callable[[Progress], None]
 """Is told, again and again, how far a run is."""
@@ -82,15 +81,17 @@ def supervise(
     stop: Stop,
     heard: Heard = lambda _: None,
     output: Output | None = None,
+    child: "Child | None" = None,
 ) -> DagsterRun:
     """Execute a run, made by `created`, in a child process to its end; the run as it ended.
 
     Where the child is killed, or ends without having said so, the run is marked failed, with the reason. When this process
-    is to stop, the run is cancelled: nothing is committed afterwards. output: is told what the child prints; else it goes to
-    this process's stderr.
+    is to stop, the run is cancelled: nothing is committed afterwards. child: one that was begun `ahead`. output: of one that
+    was not.
     """
     kills = endings.memory_kills()
-    child = _Child(instance, run, output)
+    child = child or Child(output)
+    child.execute(instance, run)
     progress = Progress(instance, run)
     passed_on: float | None = None
     try:
@@ -159,12 +160,25 @@ def executed(
     return instance.get_run_by_id(continued.run.run_id)
 
 
-class _Child:
-    """The process that executes a run, in a session of its own: a terminal's Ctrl-C comes by this process, once."""
+@contextmanager
+def ahead(output: Output | None = None) -> Iterator["Child"]:
+    """A child that loads what every run needs while this process still plans one."""
+    child = Child(output)
+    try:
+        yield child
+    finally:
+        child.dismiss()
 
-    def __init__(self, instance: DagsterInstance, run: DagsterRun, output: Output | None) -> None:
+
+class Child:
+    """The process that executes a run, in a session of its own: a terminal's Ctrl-C comes by this process, once.
+
+    output: is told what it prints; else that goes to this process's stderr.
+    """
+
+    def __init__(self, output: Output | None) -> None:
         self.process = subprocess.Popen(  # noqa: S603  our own
-            [sys.executable, "-m", MODULE],
+            [sys.executable, "-c", executing.START],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -174,10 +188,22 @@ class _Child:
         assert self.process.stdout is not None
         self._reader = threading.Thread(target=self._read, args=(self.process.stdout, output), daemon=True)
         self._reader.start()
+        self._ended: float | None = None
+        self._ordered = False
+
+    def execute(self, instance: DagsterInstance, run: DagsterRun) -> None:
+        """Tell it what to execute."""
+        assert self.process.stdin is not None
+        self._ordered = True
         with contextlib.suppress(BrokenPipeError):  # it has ended already
             self.process.stdin.write(executing.order(instance, run.run_id).encode())
             self.process.stdin.flush()
-        self._ended: float | None = None
+
+    def dismiss(self) -> None:
+        """End it, where it was never told to execute anything."""
+        if not self._ordered:
+            self.process.kill()
+            self.ended()
 
     def ended(self) -> int:
         """Its exit status, or minus the signal that killed it."""

@@ -7,7 +7,8 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -139,9 +140,9 @@ def followed(instance: dg.DagsterInstance, run_id: str) -> Progress:
     return progress
 
 
-def test_a_run_that_is_to_stop_is_cancelled_and_commits_nothing(
-    command: Command, instance: dg.DagsterInstance, tables: Location
-) -> None:
+@contextmanager
+def stopping_when_b_waits() -> Iterator[None]:
+    """This process is asked to stop then, as by Ctrl-C or a service manager."""
     tell("b.wait")
 
     def stop() -> None:
@@ -152,8 +153,15 @@ def test_a_run_that_is_to_stop_is_cancelled_and_commits_nothing(
 
     stopping = threading.Thread(target=stop)
     stopping.start()
-    done = command("run", "resumed")
+    yield
     stopping.join()
+
+
+def test_a_run_that_is_to_stop_is_cancelled_and_commits_nothing(
+    command: Command, instance: dg.DagsterInstance, tables: Location
+) -> None:
+    with stopping_when_b_waits():
+        done = command("run", "resumed")
     run = instance.get_runs()[0]
     assert (done.status, run.status, len(instance.get_runs())) == (1, dg.DagsterRunStatus.CANCELED, 1)
     assert done.last[0] == "stage     shop/b"
@@ -161,6 +169,20 @@ def test_a_run_that_is_to_stop_is_cancelled_and_commits_nothing(
         "on disk   shop/a version 0; nothing else was written",
         f"continue  pipeline-assets resume {run.run_id} -m {MODULE}",
     ]
+    assert shown(tables) == {"a": 2, "b": 0, "c": 0}
+
+
+def test_a_resume_that_is_to_stop_is_cancelled_too_which_is_no_failure_to_act_on(
+    command: Command, instance: dg.DagsterInstance, tables: Location
+) -> None:
+    tell("b.raise")
+    job = recovering_location.definitions().resolve_job_def("resumed_job")
+    failed = job.execute_in_process(instance=instance, raise_on_error=False).run_id
+    with stopping_when_b_waits():
+        done = command("resume", failed)
+    resumed, _ = instance.get_runs()
+    assert (done.status, resumed.parent_run_id, resumed.status) == (1, failed, dg.DagsterRunStatus.CANCELED)
+    assert done.last[3] == f"continue  pipeline-assets resume {resumed.run_id} -m {MODULE}"
     assert shown(tables) == {"a": 2, "b": 0, "c": 0}
 
 

@@ -112,7 +112,9 @@ def test_by_command_line_after_an_exception_and_a_sigkill(
         ["-c", "from pipeline_assets.cli import main; main()", "resume", "--last", "-m", MODULE],
         children.crash_at(point, "story/by_customer"),
     )
-    assert children.end(killed).returncode == children.KILLED
+    ended = children.end(killed)
+    assert ended.returncode == 1
+    assert "why       Its process was killed by SIGKILL.\n" in ended.stderr
     foreign_write(of(tables)["orders"])
     done = children.pipeline_assets("resume", "--last", "--json", "-m", MODULE)
 
@@ -138,7 +140,12 @@ def test_what_the_resume_says_to_people(instance: dg.DagsterInstance, tables: Lo
         "  finished story/priced \\(version 0\\)\n"
         "  run      story/by_customer \\(killed\\)\n"
         "  run      story/report \\(not reached\\)\n"
-        "Done, by run [-0-9a-f]{36}.\n",
+        "Run [-0-9a-f]{36} of __ASSET_JOB is continued by run ([-0-9a-f]{36}).\n"
+        "story/by_customer begins\n"
+        "story/by_customer done after [0-9.]+ s: .* rows, version 0\n"
+        "story/report begins\n"
+        "story/report done after [0-9.]+ s: 1 rows, version 0\n"
+        "Done, by run \\1.\n",
         done.stdout,
     )
 
@@ -151,7 +158,7 @@ def test_a_resume_that_fails_again_ends_with_1_and_names_the_next_command(
     done = children.pipeline_assets("resume", "--last", "-m", MODULE)
     assert done.returncode == 1
     run = instance.get_runs()[0].run_id
-    assert f"Run {run} failed." in done.stdout
+    assert f"continued by run {run}.\nstory/by_customer begins\nstory/by_customer failed after" in done.stdout
     assert done.stderr.endswith(f"continue  pipeline-assets resume {run} -m {MODULE}\n")
 
 
