@@ -42,6 +42,7 @@ BEFORE = {key: number for number, key in enumerate((MINE, *OTHERS))}
 LAST, FAILED = "writer.json", "writer.failed"
 """In DAGSTER_HOME: what the writer wrote last of each partition; what stopped it."""
 READY_SECONDS = 120.0
+COPY_TIMES = 5
 
 
 def _first(name: str) -> dg.AssetsDefinition:
@@ -123,7 +124,13 @@ class Prepared:
             shutil.copytree(self.folder / "tables", root.uri)
             return
         source = fs.SubTreeFileSystem(str(self.folder / "tables"), fs.LocalFileSystem())
-        fs.copy_files("", "", source_filesystem=source, destination_filesystem=server.files)
+        for left in reversed(range(COPY_TIMES)):
+            try:
+                fs.copy_files("", "", source_filesystem=source, destination_filesystem=server.files)
+                break
+            except OSError:  # a server that is busy answers too late now and then
+                if not left:
+                    raise
 
 
 def shown(place: Location, name: str, version: int | None = None) -> pl.DataFrame:
