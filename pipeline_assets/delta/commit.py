@@ -20,7 +20,7 @@ from deltalake.transaction import AddAction, RemoveAction, Transaction, create_t
 from filelock import FileLock, Timeout
 
 from pipeline_assets.delta.location import Location
-from pipeline_assets.delta.log import COUNTED, LOG, RECORD
+from pipeline_assets.delta.log import COUNTED, LOG, RECORD, entry_of
 from pipeline_assets.delta.names import WHOLE, first_to_last
 from pipeline_assets.delta.record import Record
 from pipeline_assets.delta.table import BASE, FOREIGN, Table, open_table
@@ -207,7 +207,7 @@ def _told(record: Record) -> dict[str, str]:
 def settle(location: Location, committed: Committed, *, log_checkpoint: bool = True) -> None:
     """Make a local commit durable, and write a log checkpoint where one is due (and wanted); that may fail."""
     if location.is_local:
-        entry = os.path.join(location.uri, LOG, f"{committed.version:020}.json")
+        entry = os.path.join(location.uri, entry_of(committed.version))
         descriptor = os.open(entry, os.O_RDONLY)
         try:
             os.fsync(descriptor)

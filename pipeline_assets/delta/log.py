@@ -98,7 +98,7 @@ class TableLog:
         found = self._commits.get(version)
         if found is None:
             try:
-                content = self.location.read(f"{LOG}/{version:020}.json")
+                content = self.location.read(entry_of(version))
             except FileNotFoundError:
                 return None
             found = self._commits[version] = self._parse(version, content)
@@ -112,7 +112,7 @@ class TableLog:
 
     def actions(self, version: int, *kinds: str) -> list[dict[str, Any]]:
         """The actions of some kinds (`add`, `remove`) of a version, as they are in its entry."""
-        content = self.location.read(f"{LOG}/{version:020}.json").decode()
+        content = self.location.read(entry_of(version)).decode()
         lines = content.splitlines()
         return [json.loads(line)[kind] for kind in kinds for line in lines if line.startswith(f'{{"{kind}"')]
 
@@ -163,6 +163,11 @@ class TableLog:
                 table=self.location.uri,
                 why=f"log entry {version} is cut off: it has {len(txns)} of {counted} txn entries",
             )
+
+
+def entry_of(version: int) -> str:
+    """The path of a version's entry, below the table."""
+    return f"{LOG}/{version:020}.json"
 
 
 @lru_cache(maxsize=256)

@@ -1,5 +1,6 @@
 """A Delta table at one version, seen as checkpoints: what is live, whose it is, what has been undone."""
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -11,7 +12,7 @@ from deltalake.exceptions import DeltaError, TableNotFoundError
 from pipeline_assets.delta import names
 from pipeline_assets.delta.decide import Name
 from pipeline_assets.delta.location import Location
-from pipeline_assets.delta.log import LOG, Commit, TableLog, log_of
+from pipeline_assets.delta.log import LOG, Commit, TableLog, entry_of, log_of
 from pipeline_assets.delta.partitions import Partition, paths_of, read_value
 from pipeline_assets.delta.record import MAKES_DATA, Part, Record
 from pipeline_assets.errors import DamagedTable
@@ -20,6 +21,9 @@ Memory = Callable[[str, int], Part | None]
 """What the event log remembers of a partition's checkpoint at a version, for when log clean-up took the commit."""
 FOREIGN = f"{names.PREFIX}/foreign"
 """→ the newest version at which somebody else had changed data when a commit of ours was made."""
+
+JUST_NOW = 1.0
+"""Seconds."""
 
 BASE = f"{names.PREFIX}/base"
 """→ the version of somebody else's table on which our first commit to it stands: what is in it then, stays readable."""
@@ -41,6 +45,7 @@ class Table:
         self.id = str(delta.metadata().id)
         self.log: TableLog = log_of(location, self.id)
         self._entry = self._stamp()
+        self._looked = time.monotonic()
 
     @property
     def version(self) -> int:
@@ -75,6 +80,8 @@ class Table:
     def refresh(self) -> None:
         """To the newest version; also when the table was dropped and made anew. Raises DamagedTable."""
         if self.still_there():
+            if self._nothing_came():
+                return
             try:
                 self.delta.update_incremental()
             except DeltaError as error:
@@ -85,6 +92,16 @@ class Table:
                 raise DamagedTable(table=self.location.uri, why="it was dropped while it was in use")
             self.delta, self.id, self.log = fresh.delta, fresh.id, fresh.log
         self._entry = self._stamp()
+        self._looked = time.monotonic()
+
+    def _nothing_came(self) -> bool:
+        """Whether the next entry is not there, on a local disk, a moment after the table was looked at.
+
+        Asking delta-rs takes a hundred times as long. Later the entry may have come and have been cleaned up.
+        """
+        if not self.location.is_local or time.monotonic() - self._looked > JUST_NOW:
+            return False
+        return not self.location.files.get_file_info(entry_of(self.version + 1)).is_file
 
     def still_there(self) -> bool:
         """Whether the log entry that this handle stands on is still the one that it was opened on.
@@ -94,7 +111,7 @@ class Table:
         return self._entry is not None and self._entry == self._stamp()
 
     def _stamp(self) -> tuple[int, int | None, int | None] | None:
-        entry = self.location.files.get_file_info(f"{LOG}/{self.version:020}.json")
+        entry = self.location.files.get_file_info(entry_of(self.version))
         return (self.version, entry.size, entry.mtime_ns) if entry.is_file else None
 
     def paths(self, partitions: Sequence[Partition]) -> list[str]:
