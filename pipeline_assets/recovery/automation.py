@@ -32,6 +32,7 @@ from pipeline_assets.recovery.recovering import (
     job_name_of,
     on_failure_of,
     recoveries,
+    that_died,
     undo,
     why_not,
 )
@@ -42,6 +43,8 @@ from pipeline_assets.recovery.tables import assets_planned
 LOOK_BACK = timedelta(days=1)
 """A failure that nobody has acted on for so long is a person's."""
 TICK_SECONDS = 30
+MOST_DEATHS = 3
+"""How many recoveries of one failure may be killed before it is a person's."""
 _AGAIN, _AGAIN_SECONDS = 10, 60.0
 """How often, and how long after, a rollback is tried again that met another one at work."""
 _PAGE = 100
@@ -177,14 +180,16 @@ def _due(context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest]:
         except ConfigurationError as error:
             context.log.warning(str(error))
             continue
-        if policy is None or is_answered(instance, run):
+        asked_for = asked_before(instance, run) if policy is not None else None
+        if policy is None or asked_for is None:
             continue
         if why_not(instance, run, policy, repository.get_job(job_name_of(run))) is not None:
             continue
         ended = record.end_time or record.update_timestamp.timestamp()
         if time.time() >= ended + policy.wait_before(recoveries(instance, run), run.run_id):
             config = recovery_config(run.run_id, policy.action)
-            yield dg.RunRequest(run_key=run.run_id, run_config=config, tags=recovery_tags(run.run_id))
+            key = f"{run.run_id}/{asked_for}" if asked_for else run.run_id
+            yield dg.RunRequest(run_key=key, run_config=config, tags=recovery_tags(run.run_id))
 
 
 def _failed(instance: dg.DagsterInstance) -> Iterator[RunRecord]:
@@ -209,9 +214,11 @@ def _is_of(context: dg.SensorEvaluationContext, repository: dg.RepositoryDefinit
     return its.repository_origin.code_location_origin.location_name == mine.location_name
 
 
-def is_answered(instance: dg.DagsterInstance, run: DagsterRun) -> bool:
-    """Whether a failure has set something off already."""
-    return bool(instance.get_runs(dg.RunsFilter(tags={ANSWERS_TAG: run.run_id}), limit=1))
+def asked_before(instance: dg.DagsterInstance, run: DagsterRun) -> int | None:
+    """How many recoveries of a failure were asked for, all of which died at it; None where no other is to be."""
+    answers = instance.get_runs(dg.RunsFilter(tags={ANSWERS_TAG: run.run_id}), limit=MOST_DEATHS + 1)
+    died = that_died(instance, run) if answers else []
+    return len(died) if len(died) == len(answers) < MOST_DEATHS else None
 
 
 def stuck_run_sensor(status: dg.DefaultSensorStatus = dg.DefaultSensorStatus.RUNNING) -> dg.SensorDefinition:

@@ -4,21 +4,29 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, JobDefinition, RepositoryDefinition
+from dagster import (
+    DagsterEventType,
+    DagsterInstance,
+    DagsterRun,
+    DagsterRunStatus,
+    JobDefinition,
+    RepositoryDefinition,
+    RunsFilter,
+)
 from dagster._core.definitions.reconstruct import ReconstructableJob
 from dagster._core.storage.tags import AUTO_RETRY_RUN_ID_TAG, WILL_RETRY_TAG
 
 from pipeline_assets.chains import chain_of
 from pipeline_assets.errors import PermanentError
 from pipeline_assets.recovery.claims import continued_by
-from pipeline_assets.recovery.code_location import ANY_ASSETS, EPHEMERAL, OPERATIONS
+from pipeline_assets.recovery.code_location import ANY_ASSETS, EPHEMERAL, OPERATIONS, RECOVERY_JOB
 from pipeline_assets.recovery.failure_report import failed_steps
 from pipeline_assets.recovery.on_failure import ON_FAILURE_TAG, RESUME, ROLLBACK, OnFailure, of_tags
 from pipeline_assets.recovery.refresh import REFRESHES_TAG, Refreshed, refresh
 from pipeline_assets.recovery.resume import Continued, created
-from pipeline_assets.recovery.rollback import AnsweredAlready, RolledBack, roll_back
-from pipeline_assets.recovery.rollback_plan import UNDO, Asked, NothingToUndo
-from pipeline_assets.recovery.rollback_store import LIFTED, LIFTING, Store
+from pipeline_assets.recovery.rollback import AnsweredAlready, RolledBack, continue_, roll_back
+from pipeline_assets.recovery.rollback_plan import UNDO, Asked, NothingToUndo, Plan
+from pipeline_assets.recovery.rollback_store import ENDED, LIFTED, LIFTING, Store, Stored
 from pipeline_assets.recovery.rollback_targets import LIVE
 from pipeline_assets.recovery.tables import assets_by_step, assets_planned, outputs_of, roots_of, with_downstream
 
@@ -96,17 +104,38 @@ def why_not(instance: DagsterInstance, run: DagsterRun, policy: OnFailure, job: 
     return _undone_since(instance, run, job)
 
 
+def that_died(instance: DagsterInstance, run: DagsterRun) -> list[DagsterRun]:
+    """The runs of recovery_job that a failure has set off and that died: they failed, and no step of theirs says of what."""
+    wanted = RunsFilter(job_name=RECOVERY_JOB, tags={ANSWERS_TAG: run.run_id}, statuses=[DagsterRunStatus.FAILURE])
+    failures = DagsterEventType.STEP_FAILURE
+    return [one for one in instance.get_runs(wanted) if not instance.all_logs(one.run_id, of_type=failures)]
+
+
 def _undone_since(instance: DagsterInstance, run: DagsterRun, job: JobDefinition) -> str | None:
-    """Whether a rollback that was begun after the run's end takes its chain back: then somebody has answered."""
+    """Whether a rollback that was begun after the run's end takes its chain back: then somebody has answered.
+
+    But for one that the failure set off itself, where who was at work on it died: there something is left to be done.
+    """
     record = instance.get_run_record_by_id(run.run_id)
     if record is None:
         return "it was deleted"
     ended, chain = int(1000 * (record.end_time or record.update_timestamp.timestamp())), chain_of(instance, run).first
     for root in roots_of(outputs_of(instance, job, run.run_config).values()):
         for one in Store(root).read().plans.values():
-            if one.id >= ended and one.state not in (LIFTING, LIFTED) and chain in one.plan["fences"]:
+            if one.id < ended or one.state in (LIFTING, LIFTED) or chain not in one.plan["fences"]:
+                continue
+            if one.plan["asked"].get("answers") != run.run_id or not that_died(instance, run):
                 return f"rollback {one.id} has answered it"
     return None
+
+
+def _begun(instance: DagsterInstance, run: DagsterRun, job: JobDefinition) -> Stored | None:
+    """The rollback that a failure has set off already, by a recovery that died at it or after it."""
+    if not that_died(instance, run):
+        return None
+    stores = (Store(root).read() for root in roots_of(outputs_of(instance, job, run.run_config).values()))
+    plans = [one for found in stores for one in found.plans.values() if one.state != LIFTED]
+    return next((one for one in plans if one.plan["asked"].get("answers") == run.run_id), None)
 
 
 def continuing(
@@ -124,6 +153,8 @@ def continuing(
 def undo(instance: DagsterInstance, run: DagsterRun, jobs: Jobs, policy: OnFailure) -> Undone:
     """Roll back what the chain of a failed run committed, and make again what is owed; or of it only what failed and follows.
 
+    What a recovery that died has begun is brought to its end.
+
     Raises NotRecovered, and as `roll_back`.
     """
     definition = _definition(jobs(job_name_of(run)))
@@ -133,8 +164,14 @@ def undo(instance: DagsterInstance, run: DagsterRun, jobs: Jobs, policy: OnFailu
         stages = failed_and_downstream(instance, run, definition)
         if not stages:
             return Undone("No stage had begun, so there was nothing to undo.")
+    begun = _begun(instance, run, definition)
     try:
-        done = roll_back(instance, definition, Asked(UNDO, run.run_id, stages=stages, answers=run.run_id))
+        if begun is None:
+            done = roll_back(instance, definition, Asked(UNDO, run.run_id, stages=stages, answers=run.run_id))
+        elif begun.state in ENDED:
+            done = RolledBack(begun.id, Plan.of_json(begun.plan))
+        else:
+            done = continue_(instance, definition)
     except (NothingToUndo, AnsweredAlready) as error:
         return Undone(str(error))
     planned = [one.stage for one in done.plan.tables]
