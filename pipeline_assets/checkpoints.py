@@ -267,14 +267,19 @@ def of_chain(
     return found
 
 
-def told_by(instance: DagsterInstance, runs: Sequence[str], asset_key: AssetKey, table_id: str) -> list[Checkpoint]:
-    """The checkpoints of an asset that the events of some runs speak of, also those that they kept or skipped."""
+def told_by(
+    instance: DagsterInstance, runs: Sequence[str], asset_key: AssetKey, table_id: str | None = None
+) -> list[Checkpoint]:
+    """The checkpoints of an asset that the events of some runs speak of, also those that they kept or skipped.
+
+    table_id: only those in this table.
+    """
     found = []
     for run_id in runs:
         for entry in instance.all_logs(run_id, of_type=DagsterEventType.ASSET_MATERIALIZATION):
             event = entry.asset_materialization
             checkpoint = checkpoint_of(event, 0) if event is not None and event.asset_key == asset_key else None
-            if checkpoint is not None and checkpoint.table_id == table_id:
+            if checkpoint is not None and table_id in (None, checkpoint.table_id):
                 found.append(checkpoint)
     return found
 

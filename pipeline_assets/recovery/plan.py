@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -17,6 +18,7 @@ from dagster._core.storage.tags import (
     PARTITION_NAME_TAG,
 )
 
+from pipeline_assets import checkpoints
 from pipeline_assets.chains import Chain, chain_of, steps_of, succeeded
 from pipeline_assets.delta.names import WHOLE
 from pipeline_assets.delta.record import chain_id
@@ -68,10 +70,10 @@ class StepState:
 
     name: the assets that it makes, or its own key. state: `finished`, `committed` (its event was lost), `left`, or `again`
     (finished, and to be made again). versions: of its tables, where what the chain wrote is live. undone: a rollback took
-    back what it had finished. made: when it succeeded, seconds since 1970. why: it is run. seconds: how long it took of late,
-    None where nobody knows. changed: what is another now than when it was made, `code` or `configuration`. keeps: what a
-    newer chain has put there. written: the outputs that it writes into tables of ours. committed: what the chain has live in
-    them.
+    back what it had finished. removed: a table of it is there no more. made: when it succeeded, seconds since 1970. why: it
+    is run. seconds: how long it took of late, None where nobody knows. changed: what is another now than when it was made,
+    `code` or `configuration`. keeps: what a newer chain has put there. written: the outputs that it writes into tables of
+    ours. committed: what the chain has live in them.
     """
 
     key: str
@@ -79,6 +81,7 @@ class StepState:
     state: str
     versions: Mapping[str, int] = field(default_factory=dict)
     undone: bool = False
+    removed: bool = False
     made: float | None = None
     why: str = ""
     seconds: float | None = None
@@ -147,13 +150,20 @@ def plan_of(
         adopted = [one for one in found if one is not None and one.live]
         versions = {one.written.output.name: max(live.version for live in one.live.values()) for one in adopted}
         for one in _resolved(key, retry):
-            state = FINISHED if one in done and not undone else LEFT
+            removed = one in done and any(map(partial(_removed, instance, chain), written, found))
+            state = FINISHED if one in done and not (undone or removed) else LEFT
             if state == LEFT and _only_tables(execution, key, len(found)) and all(o and o.complete for o in found):
                 state = COMMITTED
             name = _name_of(execution, key) or one
             taken = one in done and undone
-            states.append(StepState(one, name, state, versions, taken, written=written, committed=adopted))
+            states.append(StepState(one, name, state, versions, taken, removed, written=written, committed=adopted))
     return Plan(run, chain, states, known, execution, config)
+
+
+def _removed(instance: DagsterInstance, chain: Chain, written: Written, found: Committed | None) -> bool:
+    """Whether there is no table of what the chain has written into one; a stage that returned nothing never had any."""
+    key = written.output.asset_key
+    return found is None and key is not None and bool(checkpoints.told_by(instance, chain.runs, key))
 
 
 def record(instance: DagsterInstance, plan: Plan) -> None:

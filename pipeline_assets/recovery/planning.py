@@ -23,7 +23,7 @@ from pipeline_assets.recovery.step_log import StepLog, step_logs
 
 CHANGED = "changed"
 """Among the stages that are to be made again: those that other code or configuration made."""
-UNDONE = "undone by a rollback"
+UNDONE, REMOVED = "undone by a rollback", "its table was removed"
 
 
 class StalePlan(NotResumable):
@@ -72,7 +72,7 @@ def refuse_stale(plan: Plan, agreed: "Plan | str | None") -> None:
 
 
 def _told(instance: DagsterInstance, plan: Plan, job: JobDefinition, step: StepState, log: StepLog) -> StepState:
-    why = "" if not step.is_run else UNDONE if step.undone else log.why
+    why = "" if not step.is_run else UNDONE if step.undone else REMOVED if step.removed else log.why
     made = None if step.is_run else log.made or _committed_at(step)
     return replace(step, why=why, made=made, changed=changed_since(instance, plan, job, step, log))
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -114,6 +115,32 @@ def test_what_a_rollback_has_undone_is_said_to_be(shop: Shop) -> None:
     shop.undo(run)
     plan = plan_of(shop, run)
     assert said(plan) == [(name, LEFT, "undone by a rollback") for name in "abc"]
+
+
+def test_what_was_removed_is_made_again_and_what_never_had_a_table_is_not(
+    shop: Shop, instance: dg.DagsterInstance, tables: Location
+) -> None:
+    failed = failed_at(shop, "c", 1)
+    shutil.rmtree(shop.places()[1].uri)
+    assert said(plan_of(shop, failed)) == [
+        ("a", FINISHED, ""),
+        ("b", LEFT, "its table was removed"),
+        ("c", LEFT, "failed: ValueError: c"),
+    ]
+    assert resume(instance, failed, shop.job).success
+    assert shop.values() == {"a": 1, "b": 1, "c": 1}
+
+    @dg.asset(key_prefix="code")
+    def nothing() -> None: ...
+
+    @dg.asset(key_prefix="code", deps=[nothing])
+    def four() -> pl.DataFrame:
+        raise ValueError
+
+    defs = dg.Definitions([nothing, four], resources={"io_manager": io_manager()}, executor=dg.in_process_executor)
+    job = defs.resolve_implicit_global_asset_job_def()
+    run = job.execute_in_process(instance=instance, raise_on_error=False)
+    assert [step.state for step in planned(instance, resumable(instance, run.run_id), job).steps] == [FINISHED, LEFT]
 
 
 @pytest.mark.parametrize("asked", [True, False])
