@@ -38,7 +38,6 @@
     │   │   ├── NothingToUndo
     │   │   └── AnsweredAlready
     │   ├── NotStarted              recovery/launch.py
-    │   │   └── NoSuchPipeline
     │   ├── NotRecovered            recovery/recovering.py
     │   ├── AtWork                  recovery/rollback_store.py: a rollback holds the root's lock, or is not at its end
     │   ├── NotConfirmed            cli/rollback.py

@@ -44,7 +44,7 @@ def run_command(
     module: str | None,
     as_json: bool,
 ) -> int:
-    """Run PIPELINE: a job, the name of one without `_job`, or an asset group.
+    """Run PIPELINE: a job, the name of one without `_job`, an asset group, or the prefix of asset keys.
 
     The run is in a process of its own, and looked after: where that is killed, the run is marked failed, and what the
     pipeline's on_failure says is done.

@@ -1,6 +1,6 @@
 """A run as a person asks for it: of a pipeline, for a partition or a range, of some stages; made, and not begun."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +29,7 @@ from pipeline_assets.errors import PermanentError
 from pipeline_assets.io.unchanged import FORCE_TAG
 from pipeline_assets.processes import place_tag
 from pipeline_assets.recovery.code_location import ANY_ASSETS, with_loggers
+from pipeline_assets.recovery.pipelines import NoSuchPipeline
 
 _MOST = 5
 """So many keys are named."""
@@ -38,21 +39,9 @@ class NotStarted(PermanentError):
     """A run that cannot be as it was asked for; none was started."""
 
 
-class NoSuchPipeline(NotStarted):
-    """A pipeline that the code location does not have; nothing was started."""
-
-    def __init__(self, name: str, known: Iterable[str]) -> None:
-        self.name = name
-        super().__init__(
-            f"The code location has no pipeline {name}: no job {name} or {name}_job, and no asset group of that name; it has "
-            f"{', '.join(sorted(known)) or 'none'}. Nothing was started; name one of them, or another "
-            "code location with -m MODULE."
-        )
-
-
 @dataclass(frozen=True)
 class Pipeline:
-    """What a name means: a job, and of the job of all assets those of a group. assets: None for all that the job has."""
+    """What a name means: a job, and of the job of all assets those of a group, or with a prefix. assets: None for all."""
 
     job: str
     assets: frozenset[AssetKey] | None = None
@@ -67,17 +56,23 @@ class Part:
 
 
 def pipeline_of(repository: RepositoryDefinition, name: str) -> Pipeline:
-    """The job that a person means, by its name, the name without `_job`, or an asset group's. Raises NoSuchPipeline."""
+    """The job that a person means, by its name, with or without `_job`, an asset group or a prefix of asset keys.
+
+    Raises NoSuchPipeline.
+    """
     for job in (name, f"{name}_job"):
         if repository.has_job(job):
             return Pipeline(job)
     graph = repository.asset_graph
-    executable = graph.executable_asset_keys
-    grouped = frozenset(key for key in executable if graph.get(key).group_name == name)
-    if not grouped:
-        groups = {str(graph.get(key).group_name) for key in executable}
-        raise NoSuchPipeline(name, {*repository.job_names, *groups} - {ANY_ASSETS})
-    return Pipeline(ANY_ASSETS, grouped)
+    grouped: dict[str, set[AssetKey]] = {}
+    prefixed: dict[str, set[AssetKey]] = {}
+    for key in graph.executable_asset_keys:
+        grouped.setdefault(str(graph.get(key).group_name), set()).add(key)
+        prefixed.setdefault("/".join(key.path[:-1]), set()).add(key)
+    found = grouped.get(name) or prefixed.get(name)
+    if not found:
+        raise NoSuchPipeline(name, {*repository.job_names, *grouped, *filter(None, prefixed)} - {ANY_ASSETS})
+    return Pipeline(ANY_ASSETS, frozenset(found))
 
 
 def narrowed(repository: RepositoryDefinition, definition: JobDefinition, pipeline: Pipeline, select: str) -> Pipeline:

@@ -15,9 +15,9 @@ class NoSuchPipeline(PermanentError):
     def __init__(self, name: str, known: Iterable[str]) -> None:
         self.name = name
         super().__init__(
-            f"The code location has no pipeline {name}, that is no asset group, prefix of asset keys or job of assets; it "
-            f"has {', '.join(sorted(known)) or 'none'}. Nothing was changed; name one of those, or its code location with -m "
-            "MODULE."
+            f"The code location has no pipeline {name}, that is no job (nor {name}_job), asset group or prefix of asset "
+            f"keys; it has {', '.join(sorted(known)) or 'none'}. Nothing was changed; name one of those, or another code "
+            "location with -m MODULE."
         )
 
 
@@ -26,15 +26,17 @@ def stages_of(
 ) -> list[str]:
     """Names of the stages of a pipeline (None: all), in the order in which data flows; or the one that is asked for.
 
-    pipeline: an asset group, the prefix of asset keys, or a job's name. Raises NoSuchPipeline, NoSuchStage.
+    pipeline: an asset group, the prefix of asset keys, or a job's name, with or without its `_job`. Raises NoSuchPipeline,
+    NoSuchStage.
     """
     graph = repository.asset_graph
     wanted = set(outputs)
     if pipeline is not None:
         known = pipelines_of(repository, outputs)
-        if pipeline not in known:
+        found = next((known[name] for name in (pipeline, f"{pipeline}_job") if name in known), None)
+        if found is None:
             raise NoSuchPipeline(pipeline, known)
-        wanted = known[pipeline]
+        wanted = found
     if stage is not None:
         if stage not in wanted and f"{pipeline}/{stage}" in wanted:
             stage = f"{pipeline}/{stage}"

@@ -186,6 +186,12 @@ def test_a_resume_that_is_to_stop_is_cancelled_too_which_is_no_failure_to_act_on
     assert shown(tables) == {"a": 2, "b": 0, "c": 0}
 
 
+def test_a_prefix_of_asset_keys_is_a_pipeline(command: Command, tables: Location) -> None:
+    done = command("run", "days", "--partition", "mon")
+    assert done.status == 0, done.err
+    assert [values(tables.child("days", name), "day") for name in ("together", "apart")] == [["mon"], ["mon"]]
+
+
 def test_a_range_is_one_run_where_all_say_so_else_a_run_a_partition_until_one_fails(
     command: Command, instance: dg.DagsterInstance, tables: Location
 ) -> None:
