@@ -262,7 +262,7 @@ def test_only_what_failed_and_what_follows_is_undone_by_itself(
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
-        (["nonsense"], "has no pipeline nonsense: .* it has .*shop_job.*together"),
+        (["nonsense"], "has no pipeline nonsense, .* it has .*shop_job.*together"),
         (["shop", "--partition", "mon"], "shop_job has no partitions"),
         (["together"], r"say which: --partition K, or --from K --to K \(mon, tue, wed\)"),
         (["together", "--partition", "sun"], "has no partition sun.* there are mon, tue, wed"),
