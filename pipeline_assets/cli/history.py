@@ -13,6 +13,8 @@ from pipeline_assets.errors import describe
 from pipeline_assets.recovery.code_location import named_by
 from pipeline_assets.recovery.history import LIMIT, LIVE, History, Line, history
 
+MOST = 8
+"""So many versions of a rollback point are named; `--json` has all."""
 HEADS = ("when", "state", "stage", "version", "rows", "run", "made from", "can be gone back to")
 
 
@@ -46,7 +48,8 @@ def history_command(
         click.echo("Rollback points:")
     more = named_by(module)
     for point in found.points:
-        versions = ", ".join(f"{name} version {version}" for name, version in point.versions.items())
+        named = [f"{name} version {version}" for name, version in point.versions.items()]
+        versions = ", ".join([*named[:MOST], *([f"and {len(named) - MOST} more"] if len(named) > MOST else [])])
         command = (
             f"`pipeline-assets rollback --to {point.run}{more}`" if point.restorable else "not all of it is there still"
         )

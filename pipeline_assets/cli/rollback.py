@@ -21,7 +21,7 @@ from pipeline_assets.recovery.failure_report import FailureReport, report_of
 from pipeline_assets.recovery.refresh import Refreshed, owing
 from pipeline_assets.recovery.rollback import RolledBack, continue_, open_rollback, roll_back
 from pipeline_assets.recovery.rollback_plan import TO, UNDO, Asked, Plan, plan_of
-from pipeline_assets.recovery.rollback_targets import NEVER
+from pipeline_assets.recovery.rollback_targets import LIVE, NEVER
 from pipeline_assets.recovery.rollback_words import becomes, is_owed
 
 
@@ -151,7 +151,9 @@ def _owing(said: Saying, done: RolledBack) -> int:
     """Say what is owed, in all of the code location, or make it."""
     stages = [one.stage for one in done.plan.tables]
     if not said.as_json:
-        click.echo(f"Done, by rollback {done.id}.")
+        replaced = not any(entry.state == LIVE for one in done.plan.tables for entry in one.entries)
+        rows = ": other runs had replaced all of it, so no rows were changed" if replaced else ""
+        click.echo(f"Done, by rollback {done.id}{rows}.")
     with said.working() as location:
         job = location.job(ANY_ASSETS)
         made = owing(said.opened, job, done.id, stages, make=said.refreshing)

@@ -98,6 +98,16 @@ def test_the_document_says_of_each_checkpoint_what_it_was_made_from(shop: Shop) 
         assert all(isinstance(one[name], kind) for name, kind in types.items())
 
 
+def test_of_a_rollback_point_with_many_partitions_the_first_are_named(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline_assets.cli.history.MOST", 2)
+    run = shop.run(1)
+    done = command("history", "shop")
+    assert f"shop/c version 0, shop/b version 0, and 1 more; `pipeline-assets rollback --to {run}" in done.stdout
+    assert said("history", "shop")["rollback_points"][0]["versions"] == {f"shop/{name}": 0 for name in "abc"}
+
+
 def test_a_run_that_skipped_says_whose_version_it_left(shop: Shop) -> None:
     shop.run(1)
     shop.computed.clear()

@@ -57,6 +57,15 @@ def test_what_is_to_be_made_again_is_listed_and_said_as_json(shop: Shop) -> None
     ]
 
 
+def test_where_others_have_replaced_all_of_it_it_says_that_no_rows_changed(shop: Shop) -> None:
+    first = shop.run(1)
+    shop.run(2)
+    done = children.pipeline_assets("rollback", "--undo", first, "--yes", "-m", MODULE)
+    assert done.returncode == 0, done.stderr
+    assert ": other runs had replaced all of it, so no rows were changed.\n" in done.stdout
+    assert shop.values() == {"a": 2, "b": 2, "c": 2}
+
+
 def test_a_run_that_was_killed_before_its_event_is_undone_all_the_same(shop: Shop) -> None:
     """It is marked failed, and the event log hears of what it committed; a resume makes it again."""
     shop.tell(1)
