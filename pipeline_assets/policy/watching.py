@@ -32,6 +32,8 @@ _OUR_COMMANDS = {"dagster", "dagster-daemon", "dagster-webserver", "dg", "pipeli
 _WAITS_FOR_THE_END = "termination-handler"
 """Dagster's thread that waits until its process is asked to stop."""
 _ids = itertools.count(1)
+_for_runs: set[int] = set()
+"""Pids: who is forked from such a process is none."""
 
 
 class Watcher:
@@ -71,6 +73,11 @@ class Watcher:
 @functools.cache
 def _watcher(_pid: int) -> Watcher:
     return Watcher()
+
+
+def made_for_runs() -> None:
+    """Say that this process was started to execute runs, where that is not to be seen by its command."""
+    _for_runs.add(os.getpid())
 
 
 def prepare() -> None:
@@ -162,6 +169,8 @@ def _what_ends(step_context: Any) -> str | None:
 
 def _is_dagsters() -> bool:
     """Whether this process was started to execute a run or a step, by a command or a code server."""
+    if os.getpid() in _for_runs:
+        return True
     target = getattr(multiprocessing.current_process(), "_target", None)
     if multiprocessing.parent_process() is not None:
         return str(getattr(target, "__module__", "")).startswith("dagster.")

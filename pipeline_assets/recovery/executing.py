@@ -4,6 +4,7 @@ What it is to execute comes as a line of JSON on stdin: `{"instance": ..., "run"
 other process is gone, and this one stops: nobody would speak for the run any more, nor read what its stages print.
 """
 
+import ctypes
 import gc
 import json
 import os
@@ -21,8 +22,11 @@ from dagster._serdes import deserialize_value, serialize_value
 from dagster._utils.hosted_user_process import recon_job_from_origin
 from dagster._utils.interrupts import capture_interrupts
 
+from pipeline_assets.policy.watching import made_for_runs
+
 START = f"import gc; gc.disable(); from {__name__} import main; gc.freeze(); gc.enable(); main()"
 """The program: what is imported is no garbage, and looking for some in between takes a fifth of the imports' time."""
+_PR_SET_PDEATHSIG = 1
 _NOT_BEGUN = {DagsterRunStatus.NOT_STARTED, DagsterRunStatus.STARTING}
 
 
@@ -44,6 +48,12 @@ def execute(said: Mapping[str, Any]) -> bool:
         return execute_run(recon_job_from_origin(run.job_code_origin), run, instance).success
 
 
+def _hear_of_the_parent_s_end() -> None:
+    """Also while a stage is in native code that keeps Python's lock, so that no thread of this process reads on (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
 def _stop_with_parent() -> None:
     """Ask this process to stop when the one that began it is gone: then nobody holds its stdin open any more."""
     with open(0, "rb", buffering=0, closefd=False) as stdin:
@@ -54,6 +64,8 @@ def _stop_with_parent() -> None:
 
 def main() -> None:
     """Read the order, and execute it."""
+    made_for_runs()
+    _hear_of_the_parent_s_end()
     with capture_interrupts():
         with open(0, encoding="utf-8", closefd=False) as stdin:
             said = json.loads(stdin.readline() or "null")

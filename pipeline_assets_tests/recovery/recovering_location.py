@@ -1,9 +1,11 @@
 """A code location whose stages do, once, what files in DAGSTER_HOME tell them; and whose jobs say what follows of that.
 
 `stage.raise`, `stage.kill`, `stage.exit`: the stage takes the file away and raises, is killed, ends its process; with
-`always` in it the file stays. `stage.wait`: it says so by `stage.waits`, and waits to be stopped.
+`always` in it the file stays. `stage.wait`: it says so by `stage.waits`, and waits to be stopped; with `natively` in it in native
+code, which keeps Python's lock.
 """
 
+import itertools
 import os
 import signal
 import time
@@ -36,7 +38,8 @@ def obey(name: str) -> None:
         told = file(f"{name}.{what}")
         if not told.exists():
             continue
-        if told.read_text() != "always":
+        how = told.read_text()
+        if how != "always":
             told.unlink()
         if what == "raise":
             raise Told(f"{name} was told to\nin two lines")
@@ -45,6 +48,8 @@ def obey(name: str) -> None:
         if what == "exit":
             os._exit(7)
         file(f"{name}.waits").touch()
+        if how == "natively":
+            sum(itertools.repeat(1, 10**12))
         time.sleep(SECONDS)
 
 

@@ -45,10 +45,11 @@ def test_a_stage_that_goes_on_by_itself_after_its_time_is_followed_to_its_end(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("how", ["", "natively"])
 def test_a_run_ends_with_who_looks_after_it_and_can_be_continued(
-    instance: dg.DagsterInstance, tables: Location
+    how: str, instance: dg.DagsterInstance, tables: Location
 ) -> None:
-    file("b.wait").write_text("")
+    file("b.wait").write_text(how)
     supervisor = children.start(
         ["-c", "from pipeline_assets.cli import main; main()", "run", "shop", "-m", recovering_location.__name__]
     )
