@@ -1,7 +1,8 @@
 """What a rollback leaves to be made again: derived from tables and events whenever somebody looks, never stored."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from dagster import AssetKey, AssetRecordsFilter, DagsterInstance, JobDefinition
 from dagster._core.definitions.partitions.context import partition_loading_context
@@ -9,11 +10,14 @@ from dagster._core.definitions.partitions.context import partition_loading_conte
 from pipeline_assets import checkpoints
 from pipeline_assets.chains import chain_of
 from pipeline_assets.delta.decide import Name
+from pipeline_assets.delta.location import Location
 from pipeline_assets.delta.names import WHOLE
 from pipeline_assets.delta.table import Table
 from pipeline_assets.io.outputs import Output
 from pipeline_assets.recovery.freshness import BEHIND, STALE, Looking
-from pipeline_assets.recovery.tables import with_downstream
+from pipeline_assets.recovery.rollback_plan import TO, Plan
+from pipeline_assets.recovery.rollback_store import LIFTED, LIFTING, Store
+from pipeline_assets.recovery.tables import roots_of, with_downstream
 
 __all__ = ["BEHIND", "KEPT", "STALE", "Owed", "owed", "owed_after"]
 KEPT = "kept"
@@ -25,7 +29,8 @@ class Owed:
     """A stage's partition that is to be made again, in the order of the list.
 
     why: `stale` (made from undone data), `behind` (older than its inputs, after it was restored or they were), `kept` (a
-    chain ended green by keeping what is undone). inputs: which ones. run: of `kept` the chain's newest such run, to resume.
+    chain ended green by keeping what is undone, and is not undone itself). inputs: which ones. run: of `kept` the chain's
+    newest such run, to resume.
     """
 
     stage: str
@@ -42,6 +47,7 @@ def owed(
     looking = looking or Looking(instance, job)
     wanted = looking.outputs.keys() if stages is None else set(stages)
     found: list[Owed] = []
+    plans = _Plans(roots_of(looking.outputs.values()))
     for key in job.asset_layer.asset_graph.toposorted_asset_keys:
         output = looking.outputs.get(key.to_user_string()) if key.to_user_string() in wanted else None
         table = looking.table(output.name) if output is not None else None
@@ -52,7 +58,7 @@ def owed(
                 one = looking.judge(output, table, partition)
                 if one is not None:
                     found.append(Owed(output.name, partition, *one))
-        found += _kept(instance, output, table, looking.undone(output.name))
+        found += _kept(instance, output, table, looking.undone(output.name), plans)
     return found
 
 
@@ -62,8 +68,38 @@ def owed_after(instance: DagsterInstance, job: JobDefinition, stages: Iterable[s
     return owed(instance, job, stages=[key.to_user_string() for key in found])
 
 
-def _kept(instance: DagsterInstance, output: Output, table: Table, undone: frozenset[Name]) -> list[Owed]:
-    """Chains whose newest word on a partition is that they kept, or skipped, what is undone now."""
+class _Plans:
+    """The rollbacks below some roots, which are read when they are asked for."""
+
+    def __init__(self, roots: Sequence[Location]) -> None:
+        self._roots = roots
+
+    @cached_property
+    def all(self) -> list[tuple[int, Plan]]:
+        """Those that were not lifted: id, which is when it was planned (ms), and plan."""
+        stored = (one for root in self._roots for one in Store(root).read().plans.values())
+        return [(one.id, Plan.of_json(one.plan)) for one in stored if one.state not in (LIFTING, LIFTED)]
+
+    def undo(self, chain: str, said_at: float, output: Output, partition: str) -> bool:
+        """Whether one of them takes back what a chain had said of a partition by then, having written nothing there."""
+        return any(
+            number > said_at * 1000
+            and plan.asked.takes(output.name)
+            and plan.asked.partition in (None, partition)
+            and (
+                chain in plan.fences or (plan.asked.form == TO and any(one.stage == output.name for one in plan.tables))
+            )
+            for number, plan in self.all
+        )
+
+
+def _kept(
+    instance: DagsterInstance, output: Output, table: Table, undone: frozenset[Name], plans: _Plans
+) -> list[Owed]:
+    """Chains that ended green, and whose newest word on a partition is that they kept, or skipped, what is undone now.
+
+    Not those that were undone as well: by name, or since all later ones were than the run that was gone back to.
+    """
     if not undone or output.asset_key is None:
         return []
     found: list[Owed] = []
@@ -71,25 +107,36 @@ def _kept(instance: DagsterInstance, output: Output, table: Table, undone: froze
     for partition in sorted({name.partition for name in undone}):
         live = table.live(output.name, partition)
         newest = live.part.attempt if live is not None and live.part is not None else 0
-        for run_id, flagged, checkpoint in _told(instance, output.asset_key, partition):
-            run = instance.get_run_by_id(run_id)
+        for said in _told(instance, output.asset_key, partition):
+            run = instance.get_run_by_id(said.run_id)
             if run is None or (key := (chain_of(instance, run).first, partition)) in seen:
                 continue
             seen.add(key)
-            name = checkpoint.part.name(output.name, partition)
-            if flagged and name in undone and newest <= name.attempt:
-                found.append(Owed(output.name, partition, KEPT, run=run_id))
+            name = said.checkpoint.part.name(output.name, partition)
+            if not said.flagged or name not in undone or newest > name.attempt or not run.is_success:
+                continue
+            if not plans.undo(key[0], said.at, output, partition):
+                found.append(Owed(output.name, partition, KEPT, run=said.run_id))
     return found
 
 
-def _told(
-    instance: DagsterInstance, asset_key: AssetKey, partition: str
-) -> Iterable[tuple[str, bool, checkpoints.Checkpoint]]:
-    """What runs said of a partition, newest first: the run, whether it kept or skipped, and which checkpoint."""
+@dataclass(frozen=True)
+class _Said:
+    """What a run said of a partition (s since 1970), whether it kept or skipped, and which checkpoint."""
+
+    run_id: str
+    at: float
+    flagged: bool
+    checkpoint: checkpoints.Checkpoint
+
+
+def _told(instance: DagsterInstance, asset_key: AssetKey, partition: str) -> Iterable[_Said]:
+    """What runs said of a partition, newest first."""
     keys = None if partition == WHOLE else [partition]
     found = instance.fetch_materializations(AssetRecordsFilter(asset_key=asset_key, asset_partitions=keys), _PAGE)
     for record in found.records:
         event = record.asset_materialization
         checkpoint = checkpoints.checkpoint_of(event, record.storage_id) if event is not None else None
         if event is not None and checkpoint is not None and record.run_id:
-            yield record.run_id, bool({checkpoints.KEPT, checkpoints.SKIPPED} & event.metadata.keys()), checkpoint
+            flagged = bool({checkpoints.KEPT, checkpoints.SKIPPED} & event.metadata.keys())
+            yield _Said(record.run_id, record.timestamp, flagged, checkpoint)

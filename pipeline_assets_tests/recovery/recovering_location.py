@@ -1,8 +1,8 @@
 """A code location whose stages do, once, what files in DAGSTER_HOME tell them; and whose jobs say what follows of that.
 
 `stage.raise`, `stage.kill`, `stage.exit`: the stage takes the file away and raises, is killed, ends its process; with
-`always` in it the file stays. `stage.wait`: it says so by `stage.waits`, and waits to be stopped; with `natively` in it in native
-code, which keeps Python's lock.
+`always` in it the file stays. `stage.wait`: it says so by `stage.waits`, and waits to be stopped; with `natively` in it in
+native code, which keeps Python's lock.
 """
 
 import itertools

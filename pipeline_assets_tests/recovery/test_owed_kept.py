@@ -1,0 +1,73 @@
+"""A chain that kept or skipped what a rollback has undone is owed what it gave up, unless it is undone itself."""
+
+import dagster as dg
+import pytest
+
+from pipeline_assets.delta.location import Location
+from pipeline_assets.recovery.owed import KEPT, owed
+from pipeline_assets.recovery.refresh import refresh
+from pipeline_assets.recovery.resume import resume
+from pipeline_assets_tests.recovery.rolling import Shop
+
+STAGES = ("shop/a", "shop/b", "shop/c")
+
+
+@pytest.fixture
+def shop(instance: dg.DagsterInstance, tables: Location) -> Shop:
+    return Shop(instance, tables, skip=True)
+
+
+def kept(shop: Shop) -> list[tuple[str, str | None]]:
+    return [(one.stage, one.run) for one in owed(shop.instance, shop.job) if one.why == KEPT]
+
+
+def overtaken(shop: Shop) -> tuple[str, str, str]:
+    """A good run, one that failed and was continued after the third: it kept what that one had made."""
+    good = shop.run(1)
+    shop.broken = "b"
+    old = shop.run(2)
+    shop.broken = ""
+    new = shop.run(3)
+    assert resume(shop.instance, old, shop.job).success
+    assert shop.values() == {"a": 3, "b": 3, "c": 3}
+    return good, old, new
+
+
+def test_who_goes_back_to_a_run_undoes_those_that_kept_what_came_after_it_too(shop: Shop) -> None:
+    good, _, _ = overtaken(shop)
+    done = shop.back_to(good)
+    assert kept(shop) == []
+    assert refresh(shop.instance, shop.job, done.id, STAGES).runs == []
+    assert shop.values() == {"a": 1, "b": 1, "c": 1}
+
+
+def test_who_goes_back_to_a_run_undoes_those_that_skipped_since_too(shop: Shop) -> None:
+    good = shop.run(1)
+    shop.run(2)
+    shop.run(2, "b", "c")
+    assert shop.computed == []
+    done = shop.back_to(good)
+    assert kept(shop) == []
+    assert refresh(shop.instance, shop.job, done.id, STAGES).runs == []
+    assert shop.values() == {"a": 1, "b": 1, "c": 1}
+
+
+def test_a_chain_that_kept_and_was_undone_by_name_is_owed_nothing(shop: Shop) -> None:
+    _, old, new = overtaken(shop)
+    shop.undo(new)
+    assert {stage for stage, _ in kept(shop)} == {"shop/b", "shop/c"}
+    done = shop.undo(old)
+    assert kept(shop) == []
+    assert refresh(shop.instance, shop.job, done.id, STAGES).runs == []
+    assert shop.values() == {"a": 1, "b": 1, "c": 1}
+
+
+def test_a_chain_that_did_not_end_green_is_a_person_s_to_continue(shop: Shop) -> None:
+    shop.run(1)
+    shop.broken = "c"
+    failed = shop.run(2)
+    shop.run(2, "b", "c")
+    assert shop.computed == []
+    shop.undo(failed)
+    assert kept(shop) == []
+    assert shop.values() == {"a": 1, "b": 1, "c": 1}
