@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -16,13 +16,15 @@ from pipeline_assets.cli.refusals import DONE, FAILED, printing_to_stderr, refus
 from pipeline_assets.delta.names import WHOLE
 from pipeline_assets.delta.restorable import ChangedUnderHold
 from pipeline_assets.errors import PermanentError, describe
-from pipeline_assets.recovery.code_location import ANY_ASSETS
+from pipeline_assets.recovery.code_location import ANY_ASSETS, named_by
 from pipeline_assets.recovery.failure_report import FailureReport, report_of
 from pipeline_assets.recovery.refresh import Refreshed, owing
 from pipeline_assets.recovery.rollback import RolledBack, continue_, open_rollback, roll_back
 from pipeline_assets.recovery.rollback_plan import TO, UNDO, Asked, Plan, plan_of
+from pipeline_assets.recovery.rollback_store import Store, not_at_its_end
 from pipeline_assets.recovery.rollback_targets import LIVE, NEVER
 from pipeline_assets.recovery.rollback_words import becomes, is_owed
+from pipeline_assets.recovery.tables import outputs_of, roots_of
 
 
 class NotConfirmed(PermanentError):
@@ -73,8 +75,10 @@ def rollback_command(
 
     Prints what becomes of each stage and partition, asks, does it, and lists what is to be made again.
     """
-    if [bool(undo), bool(to), go_on].count(True) != 1:
-        raise click.UsageError("Say one of --undo RUN, --to RUN, --continue.")
+    forms = [bool(undo), bool(to), go_on].count(True)
+    owed_only = refreshing and forms == 0 and not (stage or partition or dry_run or gone)
+    if forms != 1 and not owed_only:
+        raise click.UsageError("Say one of --undo RUN, --to RUN, --continue; or --refresh alone, to make what is owed.")
     if go_on and (stage or partition or dry_run or gone):
         raise click.UsageError("--continue ends what was begun, as it was planned; it takes no other choice.")
     if overwrite and not go_on:
@@ -83,6 +87,8 @@ def rollback_command(
     with instance() as opened:
         said = Saying(opened, module, refreshing, as_json)
         try:
+            if owed_only:
+                return _make_owed(said)
             if go_on:
                 return _continue(said, overwrite=overwrite)
             return _roll_back(said, asked, dry_run=dry_run, yes=yes)
@@ -147,6 +153,20 @@ def _ask(*, as_json: bool) -> None:
         raise NotConfirmed("Nothing was changed.")
 
 
+def _make_owed(said: Saying) -> int:
+    """Make what earlier rollbacks have left to be made again."""
+    with said.working() as location:
+        job = location.job(ANY_ASSETS)
+        outputs = outputs_of(said.opened, job.get_definition())
+        found = [Store(root).read() for root in roots_of(outputs.values())]
+        still_open = next((one.open for one in found if one.open is not None), None)
+        if still_open is not None:
+            raise not_at_its_end(still_open)
+        newest = max((number for one in found for number in one.plans), default=0)
+        made = owing(said.opened, job, newest, outputs, make=True)
+    return _say_owed(said, made, {})
+
+
 def _owing(said: Saying, done: RolledBack) -> int:
     """Say what is owed, in all of the code location, or make it."""
     stages = [one.stage for one in done.plan.tables]
@@ -155,29 +175,36 @@ def _owing(said: Saying, done: RolledBack) -> int:
         rows = ": other runs had replaced all of it, so no rows were changed" if replaced else ""
         click.echo(f"Done, by rollback {done.id}{rows}.")
     with said.working() as location:
-        job = location.job(ANY_ASSETS)
-        made = owing(said.opened, job, done.id, stages, make=said.refreshing)
+        made = owing(said.opened, location.job(ANY_ASSETS), done.id, stages, make=said.refreshing)
+    return _say_owed(said, made, {"rollback": str(done.id), "plan": _document(done.plan)})
+
+
+def _say_owed(said: Saying, made: Refreshed, document: Mapping[str, Any]) -> int:
     report = None if made.success else _report(said, made)
     if said.as_json:
         left = [one.__dict__ for one in made.left]
-        document = {"rollback": str(done.id), "plan": _document(done.plan), "runs": list(made.runs), "owed": left}
-        if report is not None:
-            document["failure"] = report.as_json()
-        click.echo(json.dumps(document))
-    else:
-        for run in made.runs:
-            click.echo(f"Made again by run {run}.")
-        if made.left:
-            click.echo("To be made again:")
-            click.echo("\n".join(f"  {is_owed(one, said.module)}" for one in made.left))
-        for line in report.lines() if report is not None else ():
-            click.echo(line, err=True)
+        failure = {"failure": report.as_json()} if report is not None else {}
+        refused = {"not_made": made.refused} if made.refused else {}
+        click.echo(json.dumps({**document, "runs": list(made.runs), "owed": left, **failure, **refused}))
+        return DONE if made.success else FAILED
+    for run in made.runs:
+        click.echo(f"Made again by run {run}.")
+    if made.left:
+        click.echo("To be made again:")
+        click.echo("\n".join(f"  {is_owed(one, said.module)}" for one in made.left))
+        click.echo(f"`pipeline-assets rollback --refresh{named_by(said.module)}` makes it.")
+    elif said.refreshing and not made.runs:
+        click.echo("Nothing is owed.")
+    for line in report.lines() if report is not None else ():
+        click.echo(line, err=True)
+    if made.refused:
+        click.echo(f"Not made again: {made.refused}", err=True)
     return DONE if made.success else FAILED
 
 
 def _report(said: Saying, made: Refreshed) -> FailureReport | None:
     """Of the run that failed while what is owed was made."""
-    run = said.opened.get_run_by_id(made.runs[-1]) if made.runs else None
+    run = said.opened.get_run_by_id(made.runs[-1]) if made.runs and not made.refused else None
     if run is None:
         return None
     with said.working() as location:

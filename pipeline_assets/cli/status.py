@@ -110,7 +110,7 @@ def _owed(one: Owed, more: str) -> str:
     name = describe(one.stage, one.partition)
     if one.why == KEPT:
         return f"{name} was kept by run {one.run}, and is undone; `pipeline-assets resume {one.run}{more}`"
-    return f"{name} {_WORDS[one.why]} {', '.join(one.inputs)}"
+    return f"{name} {_WORDS[one.why]} {', '.join(one.inputs)}; `pipeline-assets rollback --refresh{more}`"
 
 
 def _document(found: Status) -> dict[str, Any]:

@@ -180,7 +180,7 @@ def undo(instance: DagsterInstance, run: DagsterRun, jobs: Jobs, policy: OnFailu
         return Undone(f"Rollback {done.id} has undone {', '.join(undone)}.", done)
     made = refresh(instance, jobs(ANY_ASSETS), done.id, planned)
     also = f" {len(made.runs)} runs made again what was owed." if made.runs else ""
-    failed = "" if made.success else f" Run {made.runs[-1]} of them failed; `pipeline-assets resume {made.runs[-1]}`."
+    failed = "" if made.success else f" What is owed was not all made again: {made.failure}"
     return Undone(f"Rollback {done.id} has undone {', '.join(undone)}.{also}{failed}", done, made)
 
 

@@ -1,18 +1,23 @@
 """Making again what is owed, in order, as new runs through the job; chains that kept what is undone go on."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from dagster import AssetKey, DagsterInstance, DagsterRun, JobDefinition
 from dagster._core.definitions.reconstruct import ReconstructableJob
+from dagster._core.errors import DagsterInvalidConfigError
 from dagster._core.storage.tags import PARTITION_NAME_TAG
 
 from pipeline_assets.delta.names import WHOLE
+from pipeline_assets.delta.table import open_table
 from pipeline_assets.recovery.code_location import definition_of
-from pipeline_assets.recovery.launch import Part, created_run
+from pipeline_assets.recovery.launch import NotStarted, Part, created_run
 from pipeline_assets.recovery.owed import KEPT, Owed, owed_after
+from pipeline_assets.recovery.plan import NotResumable
 from pipeline_assets.recovery.resume import created
 from pipeline_assets.recovery.supervising import Stop, executed, supervise
+from pipeline_assets.recovery.tables import outputs_of
 
 REFRESHES_TAG = "pipeline_assets/refreshes"
 """Of a run that makes again what a rollback has left to be made: the rollback's id."""
@@ -20,11 +25,18 @@ REFRESHES_TAG = "pipeline_assets/refreshes"
 
 @dataclass(frozen=True)
 class Refreshed:
-    """The runs that made it, in order, whether the last succeeded, and what is owed still."""
+    """The runs that made it, in order, whether the last succeeded, what is owed still; and why a run could not be started."""
 
     runs: Sequence[str]
     success: bool
     left: Sequence[Owed]
+    refused: str = ""
+
+    @property
+    def failure(self) -> str:
+        """Of what it failed, and what continues it."""
+        last = "".join(self.runs[-1:])
+        return self.refused or f"Run {last} failed; `pipeline-assets resume {last}`."
 
 
 def refresh(
@@ -33,7 +45,7 @@ def refresh(
     """Make again what is owed after a rollback of some stages, until nothing is or a run fails.
 
     A run makes the stages of one partition, in a process of its own where that could load the job (a reconstructable one).
-    Raises NotResumable.
+    It is configured as those were that made what is live there.
     """
     definition = definition_of(job)
     runs: list[str] = []
@@ -43,8 +55,11 @@ def refresh(
     stop = Stop()
     while left and left not in seen:
         seen.append(left)
-        with stop.listening():
-            run_id, success = _make(instance, job, left, rollback, stop)
+        try:
+            with stop.listening():
+                run_id, success = _make(instance, job, left, rollback, stop)
+        except (NotStarted, NotResumable, DagsterInvalidConfigError) as error:
+            return Refreshed(runs, False, left, str(error))
         runs += [run_id] if run_id is not None else []
         left = owed_after(instance, definition, stages)
         if not success:
@@ -79,11 +94,34 @@ def _make(
     selection = [AssetKey(stage.split("/")) for stage in stages]
     partition = {} if first.partition == WHOLE else {PARTITION_NAME_TAG: first.partition}
     tags = {REFRESHES_TAG: str(rollback), **partition}
+    config = _config(instance, definition_of(job), selection, first.partition)
     if isinstance(job, ReconstructableJob):
-        run = created_run(instance, job, frozenset(selection), Part(None, tags), {})
+        run = created_run(instance, job, frozenset(selection), Part(None, tags), config)
         return _ended(supervise(instance, run, stop))
-    ran = job.execute_in_process(instance=instance, tags=tags, asset_selection=selection, raise_on_error=False)
+    ran = job.execute_in_process(config, instance=instance, tags=tags, asset_selection=selection, raise_on_error=False)
     return ran.run_id, ran.success
+
+
+def _config(
+    instance: DagsterInstance, definition: JobDefinition, selection: Sequence[AssetKey], partition: str
+) -> dict[str, Any]:
+    """What the runs said of a selection's ops and resources that made what is live there; the newest one's word counts."""
+    outputs = outputs_of(instance, definition)
+    tables = {key: open_table(outputs[key.to_user_string()].location) for key in selection}
+    live = [table.live(key.to_user_string(), partition) for key, table in tables.items() if table is not None]
+    parts = sorted(
+        (one.part for one in live if one is not None and one.part is not None), key=lambda part: part.attempt
+    )
+    made_by = (instance.get_run_by_id(part.run) for part in parts)
+    subset = definition.get_subset(asset_selection=set(selection))
+    wanted = {"ops": {node.name for node in subset.nodes}, "resources": set(subset.resource_defs)}
+    found: dict[str, dict[str, Any]] = {}
+    for run in made_by:
+        for section, names in wanted.items():
+            config: Mapping[str, Any] = run.run_config if run is not None else {}
+            said: Mapping[str, Any] = config.get(section) or {}
+            found.setdefault(section, {}).update({name: value for name, value in said.items() if name in names})
+    return {section: said for section, said in found.items() if said}
 
 
 def _ended(run: DagsterRun | None) -> tuple[str | None, bool]:

@@ -141,8 +141,7 @@ def _tell(context: dg.OpExecutionContext, config: RollbackConfig, done: RolledBa
     }
     if not made.success:
         raise dg.Failure(
-            f"Rollback {done.id} is done; what is owed after it was not made again: run {', '.join(made.runs[-1:])} failed. "
-            f"`pipeline-assets resume {', '.join(made.runs[-1:])}` continues it.",
+            f"Rollback {done.id} is done; what is owed after it was not all made again: {made.failure}",
             metadata=said,
             allow_retries=False,
         )

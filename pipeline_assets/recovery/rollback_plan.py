@@ -180,7 +180,8 @@ def _undoing(
     def mine(moment: Moment) -> bool:
         return moment.part is not None and chain_id(moment.part.chain) == number
 
-    return _tables([chosen[name] for name in planned if name in chosen], asked, handles, lambda _: mine, told)
+    outputs = [chosen[name] for name in planned if name in chosen]
+    return _tables(instance, chain.runs, outputs, asked, handles, lambda _: mine, told)
 
 
 def _going_back(
@@ -206,7 +207,8 @@ def _going_back(
             )
         return later
 
-    found = _tables(list(chosen.values()), asked, handles, wanted, lambda _: {})
+    run_ids = [run.run_id for run in runs]
+    found = _tables(instance, run_ids, list(chosen.values()), asked, handles, wanted, lambda _: {})
     return [one for table in found if (one := _without_never(table)).entries]
 
 
@@ -216,13 +218,15 @@ def _says_all(history: History, since: float | None) -> bool:
 
 
 def _tables(
+    instance: DagsterInstance,
+    run_ids: Sequence[str],
     outputs: Sequence[Output],
     asked: Asked,
     handles: Handles,
     wanted: Callable[[History], Wanted],
     told: Callable[[History], Mapping[str, Sequence[Part]]],
 ) -> list[OfTable]:
-    """The plan of each table; all that cannot be rolled back are refused together.
+    """The plan of each table; all that cannot be rolled back are refused together, also what these runs wrote and is gone.
 
     told: of each partition of a run what its chain committed by the event log, where the table's log does not say it.
     """
@@ -230,7 +234,12 @@ def _tables(
     def look(output: Output) -> OfTable | NotRestorable | None:
         table = handles.newest(output)
         if table is None:
-            return None
+            had_one = output.asset_key is not None and checkpoints.told_by(instance, run_ids, output.asset_key)
+            return (
+                NotRestorable(table=output.location.uri, why="it is not there any more, which --stage leaves out")
+                if had_one
+                else None
+            )
         history = History.of(table, output)
         try:
             return _of_table(history, asked, wanted(history), told(history))

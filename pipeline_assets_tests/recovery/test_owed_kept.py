@@ -1,13 +1,17 @@
 """A chain that kept or skipped what a rollback has undone is owed what it gave up, unless it is undone itself."""
 
 import dagster as dg
+import polars as pl
 import pytest
 
 from pipeline_assets.delta.location import Location
 from pipeline_assets.recovery.owed import KEPT, owed
 from pipeline_assets.recovery.refresh import refresh
 from pipeline_assets.recovery.resume import resume
-from pipeline_assets_tests.recovery.rolling import Shop
+from pipeline_assets.recovery.rollback import roll_back
+from pipeline_assets.recovery.rollback_plan import UNDO, Asked
+from pipeline_assets.settings import io_manager
+from pipeline_assets_tests.recovery.rolling import Shop, values
 
 STAGES = ("shop/a", "shop/b", "shop/c")
 
@@ -71,3 +75,38 @@ def test_a_chain_that_did_not_end_green_is_a_person_s_to_continue(shop: Shop) ->
     shop.undo(failed)
     assert kept(shop) == []
     assert shop.values() == {"a": 1, "b": 1, "c": 1}
+
+
+def test_what_is_owed_is_made_with_the_configuration_of_what_is_there(
+    instance: dg.DagsterInstance, tables: Location
+) -> None:
+    made: list[int] = []
+
+    @dg.asset(key_prefix="code")
+    def first() -> pl.DataFrame:
+        made.append(len(made))
+        return pl.DataFrame({"n": made[-1:]})
+
+    @dg.asset(key_prefix="code", config_schema={"times": int})
+    def second(context: dg.AssetExecutionContext, first: pl.DataFrame) -> pl.DataFrame:
+        return first.select(n=10 + pl.col("n") * context.op_execution_context.op_config["times"])
+
+    defs = dg.Definitions([first, second], resources={"io_manager": io_manager()}, executor=dg.in_process_executor)
+    job = defs.resolve_implicit_global_asset_job_def()
+    config = {"ops": {"code__second": {"config": {"times": 7}}}}
+    runs = [job.execute_in_process(config, instance=instance).run_id for _ in range(2)]
+    assert values(tables.child("code", "second"), "n") == [17]
+    done = roll_back(instance, job, Asked(UNDO, runs[1], "code/first"))
+    instance.delete_run(runs[1])
+    refused = refresh(instance, job, done.id, ["code/first"])
+    assert (refused.success, "times" in refused.failure, [one.stage for one in refused.left]) == (
+        False,
+        True,
+        ["code/second"],
+    )
+    assert job.execute_in_process(config, instance=instance, asset_selection=[dg.AssetKey(["code", "first"])]).success
+    job.execute_in_process(config, instance=instance)
+    again = job.execute_in_process(config, instance=instance).run_id
+    done = roll_back(instance, job, Asked(UNDO, again, "code/first"))
+    assert refresh(instance, job, done.id, ["code/first"]).success
+    assert values(tables.child("code", "second"), "n") == [10 + 7 * 3]

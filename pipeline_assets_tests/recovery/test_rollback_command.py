@@ -44,7 +44,8 @@ def test_what_is_to_be_made_again_is_listed_and_said_as_json(shop: Shop) -> None
     assert done.returncode == 0, done.stderr
     assert re.search(
         r"Done, by rollback \d+\.\nTo be made again:\n"
-        r"  shop/b was made from what is undone of shop/a\n  shop/c was made from what is undone of shop/b\n$",
+        r"  shop/b was made from what is undone of shop/a\n  shop/c was made from what is undone of shop/b\n"
+        rf"`pipeline-assets rollback --refresh -m {MODULE}` makes it\.\n$",
         done.stdout,
     )
     done = children.pipeline_assets("rollback", "--undo", second, "--yes", "--json", "-m", MODULE)
@@ -55,6 +56,17 @@ def test_what_is_to_be_made_again_is_listed_and_said_as_json(shop: Shop) -> None
         ("shop/b", "live", 0),
         ("shop/c", "live", 0),
     ]
+
+
+def test_what_is_owed_can_be_made_later(shop: Shop) -> None:
+    shop.run(1)
+    second = shop.run(2)
+    shop.undo(second, stage="shop/a")
+    done = children.pipeline_assets("rollback", "--refresh", "-m", MODULE)
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(r"Made again by run [0-9a-f-]{36}\.\n", done.stdout)
+    assert shop.values() == {"a": 1, "b": 1, "c": 1}
+    assert children.pipeline_assets("rollback", "--refresh", "-m", MODULE).stdout == "Nothing is owed.\n"
 
 
 def test_where_others_have_replaced_all_of_it_it_says_that_no_rows_changed(shop: Shop) -> None:

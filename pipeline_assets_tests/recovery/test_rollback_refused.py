@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -134,6 +135,18 @@ def test_what_happened_to_a_table_since(interfere: Callable[[Shop], None], text:
         why = refused(shop, *choice)
         assert text in why
         assert shop.places()[1].uri in why
+
+
+def test_a_table_that_was_removed_is_refused_unless_it_is_left_out(shop: Shop) -> None:
+    first, second = shop.run(1), shop.run(2)
+    shutil.rmtree(of_b(shop))
+    for choice in (["--undo", second], ["--to", first]):
+        status, _, why = command(shop, *choice, "--yes")
+        assert (status, "it is not there any more, which --stage leaves out" in why) == (3, True)
+        assert str(of_b(shop)) in why
+        assert shop.values() == {"a": 2, "b": None, "c": 2}
+    assert command(shop, "--undo", second, "--stage", "shop/a", "--yes")[0] == 0
+    assert shop.values() == {"a": 1, "b": None, "c": 2}
 
 
 def test_two_tables_that_cannot_go_back_are_both_named(shop: Shop) -> None:
