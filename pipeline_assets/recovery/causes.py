@@ -1,11 +1,16 @@
 """What a step failed of in the first place, below what Dagster and we have wrapped around it."""
 
+import re
 from dataclasses import dataclass
 
 from dagster_shared.error import SerializableErrorInfo
 from typing_extensions import override
 
+from pipeline_assets.errors import TimedOut
+from pipeline_assets.policy.clock import TimeIsUp
 from pipeline_assets.policy.guard import StageFailed
+
+_TIMED_OUT = re.compile(r"timed out after \S+ s")
 
 
 @dataclass(frozen=True)
@@ -24,9 +29,13 @@ def first_error(error: SerializableErrorInfo | None) -> Cause | None:
     """What the user's code, or ours, raised, below what Dagster wrapped around it."""
     if error is None:
         return None
+    above = error
     while error.cause is not None and _wraps(error.cls_name or ""):
-        error = error.cause
+        above, error = error, error.cause
     name = error.cls_name or ""
+    if name == TimeIsUp.__name__:  # what is raised where the stage was, and says nothing
+        found = _TIMED_OUT.search(above.message)
+        return Cause(TimedOut.__name__, found[0] if found else "")
     # As a traceback ends: `module.Class: what it says`, or the class alone.
     where, colon, said = error.message.strip().partition(":")
     named = where.rpartition(".")[2] == name

@@ -22,7 +22,7 @@ from dagster._utils.hosted_user_process import recon_job_from_origin
 from dagster_shared.error import SerializableErrorInfo
 
 from pipeline_assets.errors import TimedOut
-from pipeline_assets.policy.reports import failed_before, failures_of, report_attempt
+from pipeline_assets.policy.reports import continuing_command, failed_before, failures_of, report_attempt
 from pipeline_assets.policy.watch import TIMEOUT
 from pipeline_assets.policy.watching import RUN
 from pipeline_assets.recovery.endings import mark_ended
@@ -53,8 +53,9 @@ def told(said: Mapping[str, Any]) -> None:
             return
         _report_step(instance, run, said["step"], message, kind, metadata)
         mark_ended(instance, run, f"{message}.")
-        _print(run, message)
-        if again and _is_ours_to_continue(instance, run):
+        ours = again and _is_ours_to_continue(instance, run)
+        _print(run, message, goes_on=ours)
+        if ours:
             job = recon_job_from_origin(deserialize_value(said["job"], JobPythonOrigin))
             _continue(instance, run, job, failed_before(run, said["step"], failures))
 
@@ -125,9 +126,10 @@ def _continue(instance: DagsterInstance, run: DagsterRun, job: ReconstructableJo
         _say(f"Run {run.run_id} was continued by run {continued.run.run_id}, which {state}.")
 
 
-def _print(run: DagsterRun, message: str) -> None:
+def _print(run: DagsterRun, message: str, *, goes_on: bool) -> None:
     _say(f"{message}. What was committed before stands, nothing else was written.")
-    _say(f"Run {run.run_id} of {run.job_name} has ended; `pipeline-assets resume {run.run_id}` continues it.")
+    follows = ", and is continued" if goes_on else f"; `{continuing_command(run)}` continues it"
+    _say(f"Run {run.run_id} of {run.job_name} has ended{follows}.")
 
 
 def _say(line: str) -> None:

@@ -13,11 +13,14 @@ from pipeline_assets.cli.location import CodeLocation
 from pipeline_assets.cli.progress import Screen
 from pipeline_assets.delta.location import Location
 from pipeline_assets.recovery import endings
+from pipeline_assets.recovery.causes import first_error
 from pipeline_assets.recovery.launch import Part, created_run
 from pipeline_assets.recovery.progress import Progress
 from pipeline_assets.recovery.resume import resume
 from pipeline_assets.recovery.self_recovery import Supervisor
 from pipeline_assets.recovery.supervising import Stop
+from pipeline_assets.settings import io_manager
+from pipeline_assets.stage import stage
 from pipeline_assets_tests.recovery import children, evidence, recovering_location, story
 from pipeline_assets_tests.recovery.recovering_location import file
 from pipeline_assets_tests.stage import slow
@@ -42,6 +45,19 @@ def test_a_stage_that_goes_on_by_itself_after_its_time_is_followed_to_its_end(
     assert supervisor.runs == [run.run_id, ended.run_id]
     assert b"timed out after 1 s; its process was ended" in b"".join(printed)
     assert instance.get_run_by_id(run.run_id).is_failure
+
+
+def test_a_time_out_is_said_in_words(instance: dg.DagsterInstance, tables: Location) -> None:
+    @stage(key_prefix="shop", timeout=0.2)
+    def late() -> None:
+        while True:
+            time.sleep(0.01)
+
+    job = dg.Definitions([late], resources={"io_manager": io_manager()}).resolve_implicit_global_asset_job_def()
+    run = job.execute_in_process(instance=instance, raise_on_error=False).run_id
+    (failure,) = instance.all_logs(run, of_type=dg.DagsterEventType.STEP_FAILURE)
+    cause = first_error(failure.get_dagster_event().step_failure_data.error)
+    assert str(cause) == "TimedOut: timed out after 0.2 s"
 
 
 @pytest.mark.slow
