@@ -82,7 +82,7 @@ def history(
             f"{pipeline} --partitions` lists those there are."
         )
     lines = _judged(looking, found[:limit])
-    return History(lines, _points(Runs(instance), lines), len(found) > limit)
+    return History(lines, _points(Runs(instance), lines, set(names)), len(found) > limit)
 
 
 def _events(instance: DagsterInstance, stage: str, partition: str | None, page: int) -> Iterator[tuple[str, Event]]:
@@ -129,8 +129,8 @@ def _state(looking: Looking, stage: str, event: Event) -> str:
     return LIVE if shows and looking.chains(stage).get(event.partition) else REPLACED
 
 
-def _points(runs: Runs, lines: Sequence[Line]) -> list[Point]:
-    """The chains that ended well, of which all that they made is among the lines, and nothing was undone."""
+def _points(runs: Runs, lines: Sequence[Line], asked: set[str]) -> list[Point]:
+    """The chains that ended well, of which all that they made of the stages asked for is here, and nothing was undone."""
     by_chain: dict[str, list[Line]] = {}
     runs.load(line.event.run for line in lines if line.event.run is not None)
     for line in lines:
@@ -138,14 +138,16 @@ def _points(runs: Runs, lines: Sequence[Line]) -> list[Point]:
         if point is not None and "restored" not in line.event.flags:
             chain = runs.chain(run)[0] if run is not None and runs.chain(run) else point.part.chain
             by_chain.setdefault(chain, []).append(line)
-    among = {line.stage for line in lines}
     found = []
     for chain, ones in by_chain.items():
         members = list(dict.fromkeys([*(one.event.run for one in ones if one.event.run), chain]))
         good = next((run for run in members if runs.is_good(run)), None)
+        if good is None:  # which may have made nothing of these stages any more
+            members += runs.of_chain(chain)
+            good = next((run for run in members if runs.is_good(run)), None)
         if good is None or any(one.state in (UNDONE, NOTHING) for one in ones):
             continue
-        if {one.stage for one in ones} >= set[str]().union(*map(runs.stages, members)) & among:
+        if {one.stage for one in ones} >= set[str]().union(*map(runs.stages, members)) & asked:
             versions = {
                 describe(one.stage, one.event.partition): one.event.checkpoint.version
                 for one in ones

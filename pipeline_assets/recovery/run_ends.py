@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from dagster import AssetKey, DagsterEventType, DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
 from dagster._core.storage.tags import PARTITION_NAME_TAG
 
-from pipeline_assets.chains import chain_of
+from pipeline_assets.chains import chain_of, runs_of
 from pipeline_assets.processes import AT_WORK, is_gone, is_silent, place_of
 from pipeline_assets.recovery.claims import continued_by
 from pipeline_assets.recovery.tables import steps_planned
@@ -87,6 +87,13 @@ class Runs:
             run = self._run(run_id)
             self._chains[run_id] = chain_of(self.instance, run).runs if run is not None else ()
         return self._chains[run_id]
+
+    def of_chain(self, first: str) -> list[str]:
+        """All runs of the chain that a run began, the first one first; none where it was deleted."""
+        run = self._run(first)
+        found = runs_of(self.instance, run) if run is not None else []
+        self._runs.update({one.run_id: one for one in found})
+        return [one.run_id for one in found]
 
     def seen(self, run_id: str) -> RunSeen | None:
         """What there is to say of a run; None of one that has succeeded, or was deleted."""

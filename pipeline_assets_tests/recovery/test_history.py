@@ -9,6 +9,7 @@ from deltalake import DeltaTable
 from pipeline_assets.delta.location import Location
 from pipeline_assets.recovery.adopt import adopt
 from pipeline_assets.recovery.history import History, history
+from pipeline_assets.recovery.resume import resume
 from pipeline_assets.settings import io_manager
 from pipeline_assets_tests.recovery.commanding import Parts, command, said
 from pipeline_assets_tests.recovery.rolling import Shop
@@ -96,6 +97,16 @@ def test_the_document_says_of_each_checkpoint_what_it_was_made_from(shop: Shop) 
     for one in found["checkpoints"]:
         assert one.keys() == types.keys()
         assert all(isinstance(one[name], kind) for name, kind in types.items())
+
+
+def test_a_rollback_point_is_there_whichever_stage_is_asked_for_and_only_where_all_of_it_is_shown(shop: Shop) -> None:
+    shop.broken = "c"
+    failed = shop.run(1)
+    shop.broken = ""
+    resumed = resume(shop.instance, failed, shop.job).run_id
+    assert [[point.run for point in of(shop, name).points] for name in "abc"] == [[resumed]] * 3
+    found = history(shop.instance, shop.defs.get_repository_def(), "shop", limit=2)
+    assert (len(found.lines), found.points, found.more) == (2, [], True)
 
 
 def test_of_a_rollback_point_with_many_partitions_the_first_are_named(
