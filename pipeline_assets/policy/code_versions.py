@@ -9,8 +9,8 @@ What counts, and what does not:
   not followed. Else every stage of a project whose `__init__` gathers its definitions would depend on every other.
 - An installed package counts by the name and version of its distributions, and is not followed.
 - What a function is bound to counts by its values (policy/plain.py): a partial's arguments, a method's object, a closure's.
-- Not seen: data files, modules whose names are made at run time, a function below a decorator without
-  `functools.wraps`.
+  Functions among them, and the classes of objects, count by their code as the stage's own does, wherever they are defined.
+- Not seen: data files, modules whose names are made at run time.
 """
 
 import functools
@@ -37,14 +37,36 @@ def code_version_of(function: Callable[..., Any]) -> str:
     No error is raised for what cannot be parsed, which counts by its bytes, nor found, which counts by its name.
     """
     function, bound = _innermost(function)
+    lines = {f"Python {sys.version_info.major}.{sys.version_info.minor}"} | _code_of(function)
+    if bound:
+        lines.add(f"bound {plain(bound, _coded)}")
+    return _digest(lines)
+
+
+def _digest(lines: Iterable[str]) -> str:
+    return digest("\n".join(sorted(lines)).encode(errors="surrogatepass"))
+
+
+def _coded(code: Any) -> tuple[str, list[Any]]:
+    """A function or a class that a stage is bound to: its name, with its code, and what it is bound to itself."""
+    code, bound = _innermost(code)
+    root = _module_of(code)
+    name = getattr(code, "__qualname__", type(code).__qualname__)
+    if root is not None and installed_as(root.name, root) is not None:
+        return f"{root.name}.{name} {installed_as(root.name, root)}", bound
+    return f"{name} {_digest(_code_of(code))}", bound  # without its module, which may be loaded under any name
+
+
+def _code_of(function: Any) -> set[str]:
+    """The lines of the module that defines a function or a class, and of the function itself where it lies in no file."""
+    lines: set[str] = set()
     root = _module_of(function)
-    lines = {f"Python {sys.version_info.major}.{sys.version_info.minor}", *(f"bound {plain(one)}" for one in bound)}
     if root:
         lines |= _lines_of(root)
     if not root or not _lies_in(root, function):
         own = own_source(function)
         lines |= {f"itself {own.digest}"} | _Reached().by(own, package="").lines
-    return digest("\n".join(sorted(lines)).encode(errors="surrogatepass"))
+    return lines
 
 
 def _innermost(function: Any) -> tuple[Any, list[Any]]:
