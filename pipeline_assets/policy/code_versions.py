@@ -8,7 +8,8 @@ What counts, and what does not:
 - Of a package that is named only on the way to one of its modules (`a` in `from a.b import c`), `__init__` counts, and is
   not followed. Else every stage of a project whose `__init__` gathers its definitions would depend on every other.
 - An installed package counts by the name and version of its distributions, and is not followed.
-- What a function is bound to counts by its values (policy/plain.py): a partial's arguments, a method's object, a closure's.
+- What a function is bound to counts by its values (policy/plain.py): a partial's arguments, a method's object, a closure's,
+  the defaults of parameters.
   Functions among them, and the classes of objects, count by their code as the stage's own does, wherever they are defined.
 - Not seen: data files, modules whose names are made at run time.
 """
@@ -20,7 +21,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
-from types import CellType, FunctionType
+from types import CellType, FunctionType, ModuleType
 from typing import Any
 
 from pipeline_assets.policy.installed import installed_as, of_demo
@@ -48,13 +49,17 @@ def _digest(lines: Iterable[str]) -> str:
 
 
 def _coded(code: Any) -> tuple[str, list[Any]]:
-    """A function or a class that a stage is bound to: its name, with its code, and what it is bound to itself."""
-    code, bound = _innermost(code)
-    root = _module_of(code)
-    name = getattr(code, "__qualname__", type(code).__qualname__)
+    """A function, a class or a module that a stage is bound to: its name, its code, and what it is bound to itself."""
+    if isinstance(code, ModuleType):
+        bound: list[Any] = []
+        root, name = _spec_in(vars(code)), ""
+    else:
+        code, bound = _innermost(code)
+        root, name = _module_of(code), getattr(code, "__qualname__", type(code).__qualname__)
     if root is not None and installed_as(root.name, root) is not None:
         return f"{root.name}.{name} {installed_as(root.name, root)}", bound
-    return f"{name} {_digest(_code_of(code))}", bound  # without its module, which may be loaded under any name
+    lines = _lines_of(root) if root and isinstance(code, ModuleType) else _code_of(code)
+    return f"{name} {_digest(lines)}", bound  # without its module, which may be loaded under any name
 
 
 def _code_of(function: Any) -> set[str]:
@@ -70,7 +75,7 @@ def _code_of(function: Any) -> set[str]:
 
 
 def _innermost(function: Any) -> tuple[Any, list[Any]]:
-    """What is called in the end, and what it is called with: a partial's arguments, a method's object, a closure's values."""
+    """What is called in the end, and with what: a partial's arguments, a method's object, a closure's values, defaults."""
     bound: list[Any] = []
     while True:
         inner = function
@@ -85,6 +90,8 @@ def _innermost(function: Any) -> tuple[Any, list[Any]]:
             cells = getattr(function, "__closure__", None) or ()
             if getattr(function, "__dict__", None) and not isinstance(function, (type, FunctionType)):
                 bound.append(function)  # an object that can be called
+            if isinstance(function, FunctionType):  # `lambda n=n: n` in a loop binds as a closure does
+                bound += [given for given in (function.__defaults__, function.__kwdefaults__) if given]
             return function, [*bound, *(cell.cell_contents for cell in cells if _is_filled(cell))]
         function = inner
 

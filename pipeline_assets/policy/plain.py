@@ -5,13 +5,13 @@ from collections.abc import Callable, Generator, Iterable
 from copyreg import dispatch_table
 from functools import partial
 from hashlib import blake2b
-from types import FunctionType, MappingProxyType, MethodType
+from types import FunctionType, MappingProxyType, MethodType, ModuleType
 from typing import Any, TypeAlias
 
 import polars as pl
 
 Code: TypeAlias = Callable[[Any], tuple[str, list[Any]]]
-"""For a function or a class: what it counts as, and the values that it is bound to."""
+"""For a function, a class or a module: what it counts as, and the values that it is bound to."""
 
 _PLAIN = {str, bytes, int, float, complex, bool, type(None)}
 _MAPPINGS = (dict, MappingProxyType)
@@ -36,15 +36,16 @@ def type_name(value: Any) -> str:
 
 
 def named(code: Any) -> tuple[str, list[Any]]:
-    """A function or a class by its name alone."""
-    return f"{code.__module__}.{code.__qualname__}", []
+    """A function, a class or a module by its name alone."""
+    return code.__name__ if isinstance(code, ModuleType) else f"{code.__module__}.{code.__qualname__}", []
 
 
 def plain(value: Any, code: Code = named) -> str:
     """What a value holds: numbers, texts, collections of them, and of all else what `pickle` would keep of it.
 
     That has private attributes, dates, enums, arrays, frames and expressions. Of what has no state to be had (a lock, a
-    connection) only the type counts: never an address. Of a pydantic model its fields count, and not what it is kept with.
+    connection) the type counts, and what it has of public attributes: never an address. Of a pydantic model its fields
+    count, and not what it is kept with.
     """
     return _Telling(code, exact=False).of(value)
 
@@ -70,7 +71,7 @@ class _Telling:
         """The text of a value."""
         if type(value) in _PLAIN:
             return _literal(value)
-        path: dict[int, Any] = {id(value): value}
+        path = {id(value): (0, value)}
         open_ = [self._parts(value)]
         text = ""
         while open_:
@@ -78,33 +79,33 @@ class _Telling:
                 part = next(open_[-1]) if not text else open_[-1].send(text)
             except StopIteration as end:
                 open_.pop()
-                key, whole = path.popitem()
+                key, (_, whole) = path.popitem()
                 text = end.value
                 self._told[key] = whole, text
                 continue
             text = self._at_once(part, path)
             if not text:
-                path[id(part)] = part
+                path[id(part)] = len(path), part
                 open_.append(self._parts(part))
         return text
 
-    def _at_once(self, part: Any, path: dict[int, Any]) -> str:
+    def _at_once(self, part: Any, path: dict[int, tuple[int, Any]]) -> str:
         """The text of what needs no walk; empty for other parts."""
         if type(part) in _PLAIN:
             return _literal(part)
         if id(part) in self._told:
             return self._told[id(part)][1]
         if id(part) in path:  # it holds itself
-            return f"again {type_name(part)}"
-        return self._unknown(part) if len(path) >= DEEPEST else ""
+            return f"{len(path) - path[id(part)][0]} above"
+        return self._type_of(part) if len(path) >= DEEPEST else ""
 
     def _parts(self, value: Any) -> Generator[Any, str, str]:
         """Yields what a value is made from, is sent the text of each, and returns its own."""
-        if isinstance(value, (type, FunctionType)):
-            if self._exact and isinstance(value, FunctionType):
+        if isinstance(value, (type, FunctionType, ModuleType)):
+            if self._exact and not isinstance(value, type):
                 raise Untold(value)
             text, bound = self._code(value)
-            kind = "class" if isinstance(value, type) else "function"
+            kind = "class" if isinstance(value, type) else type(value).__name__
             return f"{kind} {text} {(yield bound)}" if bound else f"{kind} {text}"
         name = yield type(value)
         if isinstance(value, _MAPPINGS) and type(value) in _MAPPINGS:
@@ -130,7 +131,7 @@ class _Telling:
             reduce = dispatch_table.get(type(value))
             kept = reduce(value) if reduce else value.__reduce_ex__(2)
         except Exception:  # noqa: BLE001  locks and connections raise whatever they like
-            return self._unknown(value)
+            return (yield from self._seen_from_outside(value))
         if isinstance(kept, str):
             return _hashed(name, [kept])
         whole: list[Any] = [*kept, None, None, None]
@@ -139,7 +140,15 @@ class _Telling:
         found = yield from _each(whole[4] or ())
         return _hashed(name, [*texts, *(found if isinstance(value, OrderedDict) else sorted(found))])
 
-    def _unknown(self, value: Any) -> str:
+    def _seen_from_outside(self, value: Any) -> Generator[Any, str, str]:
+        """By its type, by what a collection of a class of its own holds, and by public attributes."""
+        text = self._type_of(value)
+        held: list[Any] = [dict(value.items())] if isinstance(value, dict) else []
+        held += [list(value)] if isinstance(value, (list, tuple)) else []
+        held += [_fields(value)] if isinstance(getattr(value, "__dict__", None), dict) else []
+        return _hashed(text, (yield from _each(held))) if held else text
+
+    def _type_of(self, value: Any) -> str:
         if self._exact:
             raise Untold(value)
         return f"a {type_name(value)}"

@@ -260,6 +260,9 @@ class Made:
     def run(self): ...
     def __call__(self): ...
 
+def default(number):
+    return lambda n=number: n
+
 def part(number):
     return functools.partial(plus, number)
 
@@ -270,7 +273,7 @@ def method(number):
 """
 
 
-@pytest.mark.parametrize("factory", ["made", "Made", "part", "method"])
+@pytest.mark.parametrize("factory", ["made", "Made", "default", "part", "method"])
 def test_what_a_function_is_bound_to_counts_by_its_value(factory: str, project: Project) -> None:
     """A factory of stages lies in one module, what it is called with in another."""
     project.write("stage_of_test.py", STAGE + FACTORY)
@@ -348,6 +351,17 @@ def test_an_edit_to_the_code_that_a_function_is_bound_to_is_seen(project: Projec
 def test_an_edit_to_a_function_in_a_partial_that_a_function_is_bound_to_is_seen(project: Project) -> None:
     one, other = (version_of_bound(project, "partial_in_a_closure", GIVEN["a function"], value) for value in (1, 2))
     assert one != other
+
+
+def test_an_edit_to_a_module_that_a_function_is_bound_to_is_seen(project: Project) -> None:
+    versions = set()
+    for value in (1, 1, 2):
+        project.write("stage_of_test.py", FACTORY_OF_FUNCTIONS)
+        project.write("helper_of_test.py", f"value = {value}\n")
+        project.forget()
+        helper = importlib.import_module("helper_of_test")
+        versions.add(code_version_of(importlib.import_module("stage_of_test").closure(helper)))
+    assert len(versions) == 2
 
 
 def test_what_a_function_that_is_bound_is_bound_to_itself_counts(project: Project) -> None:

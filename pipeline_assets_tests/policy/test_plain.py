@@ -148,6 +148,18 @@ def test_of_a_lock_only_the_type_counts_and_of_what_holds_it_all_else() -> None:
     assert plain(Locked(1)) != plain(Locked(2))
 
 
+def test_of_what_refuses_to_be_pickled_public_attributes_count() -> None:
+    class Client:
+        def __init__(self, project: str) -> None:
+            self.project, self._opened = project, time.perf_counter()
+
+        def __reduce__(self) -> Any:
+            raise TypeError
+
+    assert plain(Client("a")) == plain(Client("a"))
+    assert plain(Client("a")) != plain(Client("b"))
+
+
 def test_what_holds_itself_has_an_end() -> None:
     def ring(number: int) -> Private:
         made = Private(None)

@@ -460,6 +460,25 @@ def test_the_configuration_of_a_resource_in_a_resource_and_a_plain_value_count(
     assert computed == [1, 2]
 
 
+class Client:
+    def __init__(self, threshold: int) -> None:
+        self._settings = {"deep": [{"in": [{"it": [threshold]}]}], "where": Path("a"), "lock": threading.Lock()}
+
+
+def test_what_a_resource_keeps_deep_and_in_private_counts(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    computed: list[str] = []
+
+    @stage(skip_if_unchanged=True, fingerprint=lambda: 1, code_version="1", required_resource_keys={"client"})
+    def table(context: dg.AssetExecutionContext) -> pl.DataFrame:
+        computed.append("table")
+        return pl.DataFrame({"n": [1]})
+
+    io = DeltaCheckpointIOManager(root_uri=str(tmp_path / "tables"))
+    for threshold, times in ((1, 1), (1, 1), (2, 2)):
+        dg.materialize([table], instance=instance, resources={"io_manager": io, "client": Client(threshold)})
+        assert len(computed) == times
+
+
 def test_a_dependency_that_is_not_read_as_an_input_makes_a_stage_run_unless_it_declares_a_fingerprint(
     tmp_path: Path, instance: dg.DagsterInstance
 ) -> None:
