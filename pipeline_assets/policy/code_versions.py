@@ -8,9 +8,10 @@ What counts, and what does not:
 - Of a package that is named only on the way to one of its modules (`a` in `from a.b import c`), `__init__` counts, and is
   not followed. Else every stage of a project whose `__init__` gathers its definitions would depend on every other.
 - An installed package counts by the name and version of its distributions, and is not followed.
-- What a function is bound to counts by its values (policy/plain.py): a partial's arguments, a method's object, a closure's.
-- Not seen: data files, modules whose names are made at run time, a function below a decorator without
-  `functools.wraps`.
+- What a function is bound to counts by its values (policy/plain.py): a partial's arguments, a method's object, a closure's,
+  the defaults of parameters.
+  Functions among them, and the classes of objects, count by their code as the stage's own does, wherever they are defined.
+- Not seen: data files, modules whose names are made at run time.
 """
 
 import functools
@@ -20,7 +21,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
-from types import CellType, FunctionType
+from types import CellType, FunctionType, ModuleType
 from typing import Any
 
 from pipeline_assets.policy.installed import installed_as, of_demo
@@ -37,18 +38,44 @@ def code_version_of(function: Callable[..., Any]) -> str:
     No error is raised for what cannot be parsed, which counts by its bytes, nor found, which counts by its name.
     """
     function, bound = _innermost(function)
+    lines = {f"Python {sys.version_info.major}.{sys.version_info.minor}"} | _code_of(function)
+    if bound:
+        lines.add(f"bound {plain(bound, _coded)}")
+    return _digest(lines)
+
+
+def _digest(lines: Iterable[str]) -> str:
+    return digest("\n".join(sorted(lines)).encode(errors="surrogatepass"))
+
+
+def _coded(code: Any) -> tuple[str, list[Any]]:
+    """A function, a class or a module that a stage is bound to: its name, its code, and what it is bound to itself."""
+    if isinstance(code, ModuleType):
+        bound: list[Any] = []
+        root, name = _spec_in(vars(code)), ""
+    else:
+        code, bound = _innermost(code)
+        root, name = _module_of(code), getattr(code, "__qualname__", type(code).__qualname__)
+    if root is not None and installed_as(root.name, root) is not None:
+        return f"{root.name}.{name} {installed_as(root.name, root)}", bound
+    lines = _lines_of(root) if root and isinstance(code, ModuleType) else _code_of(code)
+    return f"{name} {_digest(lines)}", bound  # without its module, which may be loaded under any name
+
+
+def _code_of(function: Any) -> set[str]:
+    """The lines of the module that defines a function or a class, and of the function itself where it lies in no file."""
+    lines: set[str] = set()
     root = _module_of(function)
-    lines = {f"Python {sys.version_info.major}.{sys.version_info.minor}", *(f"bound {plain(one)}" for one in bound)}
     if root:
         lines |= _lines_of(root)
     if not root or not _lies_in(root, function):
         own = own_source(function)
         lines |= {f"itself {own.digest}"} | _Reached().by(own, package="").lines
-    return digest("\n".join(sorted(lines)).encode(errors="surrogatepass"))
+    return lines
 
 
 def _innermost(function: Any) -> tuple[Any, list[Any]]:
-    """What is called in the end, and what it is called with: a partial's arguments, a method's object, a closure's values."""
+    """What is called in the end, and with what: a partial's arguments, a method's object, a closure's values, defaults."""
     bound: list[Any] = []
     while True:
         inner = function
@@ -63,6 +90,8 @@ def _innermost(function: Any) -> tuple[Any, list[Any]]:
             cells = getattr(function, "__closure__", None) or ()
             if getattr(function, "__dict__", None) and not isinstance(function, (type, FunctionType)):
                 bound.append(function)  # an object that can be called
+            if isinstance(function, FunctionType):  # `lambda n=n: n` in a loop binds as a closure does
+                bound += [given for given in (function.__defaults__, function.__kwdefaults__) if given]
             return function, [*bound, *(cell.cell_contents for cell in cells if _is_filled(cell))]
         function = inner
 

@@ -1,7 +1,6 @@
 """How an attempt of a stage begins: what is there already is not computed again."""
 
 import inspect
-import json
 from collections.abc import Callable, Generator, Iterable, Mapping
 from hashlib import blake2b
 from typing import Any
@@ -12,10 +11,11 @@ import pyarrow as pa
 from dagster._core.types.dagster_type import PythonObjectDagsterType, TypeHintInferredDagsterType
 
 from pipeline_assets.delta.handles import keep, newest
+from pipeline_assets.errors import ConfigurationError
 from pipeline_assets.io.step_outputs import Written, begun, stored_by, written_by
 from pipeline_assets.io.steps import Outcome, Step
 from pipeline_assets.io.unchanged import FORCE_TAG, committed, unchanged
-from pipeline_assets.policy.plain import plain
+from pipeline_assets.policy.plain import Untold, exactly, plain, type_name
 from pipeline_assets.policy.policies import Policy, policy_of
 
 Settled = Mapping[str, dict[str, Outcome]]
@@ -101,18 +101,28 @@ def _made_by(step_context: Any, policy: Policy, keys: Iterable[str]) -> Callable
     used = step_context.scoped_resources_builder.build(own)._asdict() if own else {}
     values = {key: plain(value) for key, value in used.items()}
     config = {"op": node.config if node else None, "resources": resources, "values": values}
-    shared = {"code": policy.code_version, "config": _short(config)}
+    shared = {"code": policy.code_version, "config": _short(plain(config))}
 
     if policy.fingerprint is None:
         return lambda _: shared
-    taken = {key: {**shared, "fingerprint": _short(_fingerprint(policy.fingerprint, key))} for key in keys}
+    name = step_context.op_def.name
+    taken = {key: {**shared, "fingerprint": _short(_fingerprint(name, policy.fingerprint, key))} for key in keys}
     return taken.__getitem__
 
 
-def _fingerprint(function: Callable[..., Any], key: str) -> Any:
-    """What the function says; one that takes a parameter is asked for the partition."""
+def _fingerprint(name: str, function: Callable[..., Any], key: str) -> str:
+    """What the function says, as text; one that takes a parameter is asked for the partition."""
     takes = [one for one in inspect.signature(function).parameters.values() if one.default is one.empty]
-    return function(key) if takes else function()
+    said = function(key) if takes else function()
+    try:
+        return exactly(said)
+    except Untold as untold:
+        inside = "" if untold.name == type_name(said) else f" (in a {type_name(said)})"
+        raise ConfigurationError(
+            f"The fingerprint of stage {name} is of the type {untold.name}{inside}, of which cannot be told what it holds: "
+            "a change would not be seen. Nothing was computed or written. Let its function return what changes with the "
+            "data: a number, a text, bytes, a date, files_fingerprint(...), a collection of these, a DataFrame, an array."
+        ) from untold
 
 
 def _with_their_own(definitions: Mapping[str, dg.ResourceDefinition], keys: Iterable[str]) -> set[str]:
@@ -129,8 +139,8 @@ def _io_managers(step_context: Any) -> set[str]:
     return {one.io_manager_key for one in step_context.op_def.output_defs}
 
 
-def _short(value: Any) -> str:
-    return blake2b(json.dumps(value, sort_keys=True, default=str).encode(), digest_size=8).hexdigest()
+def _short(text: str) -> str:
+    return blake2b(text.encode(errors="surrogatepass"), digest_size=8).hexdigest()
 
 
 def _type_of(step_context: Any, one: Written) -> Any:

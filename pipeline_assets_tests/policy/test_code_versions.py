@@ -260,6 +260,9 @@ class Made:
     def run(self): ...
     def __call__(self): ...
 
+def default(number):
+    return lambda n=number: n
+
 def part(number):
     return functools.partial(plus, number)
 
@@ -270,7 +273,7 @@ def method(number):
 """
 
 
-@pytest.mark.parametrize("factory", ["made", "Made", "part", "method"])
+@pytest.mark.parametrize("factory", ["made", "Made", "default", "part", "method"])
 def test_what_a_function_is_bound_to_counts_by_its_value(factory: str, project: Project) -> None:
     """A factory of stages lies in one module, what it is called with in another."""
     project.write("stage_of_test.py", STAGE + FACTORY)
@@ -278,6 +281,95 @@ def test_what_a_function_is_bound_to_counts_by_its_value(factory: str, project: 
     make = getattr(sys.modules["stage_of_test"], factory)
     assert code_version_of(make(1)) == code_version_of(make(1))
     assert code_version_of(make(1)) != code_version_of(make(3))
+
+
+def test_closed_over_values_that_change_places_are_a_change(project: Project) -> None:
+    project.write("stage_of_test.py", STAGE + FACTORY)
+    project.version()
+    make = sys.modules["stage_of_test"].made
+    assert code_version_of(make("b", "a")) != code_version_of(make("a", "b"))
+
+
+FACTORY_OF_FUNCTIONS = """
+import functools
+
+def closure(given):
+    def stage():
+        return given
+    return stage
+
+def part(given):
+    return functools.partial(closure(1), given)
+
+def named(given):
+    return functools.partial(closure(1), given=given)
+
+def collected(given):
+    return closure({"all": [(given,)]})
+
+def nested(given):
+    return closure(closure(given))
+
+def partial_in_a_closure(given):
+    return closure(functools.partial(given))
+
+def again(given):
+    def stage():
+        return given, stage, other
+    def other():
+        return stage, other
+    return stage
+"""
+"""A module that does not import the function that its stages are bound to."""
+
+GIVEN = {
+    "a function": "def given():\n    return VALUE\n",
+    "a function that imports another module": "from helper_of_test import value\n\ndef given():\n    return value\n",
+    "a class": "class given:\n    value = VALUE\n",
+    "an object": "class Given:\n    def run(self):\n        return VALUE\n\ngiven = Given()\n",
+    "a method": "class Given:\n    def run(self):\n        return VALUE\n\ngiven = Given().run\n",
+}
+
+
+def version_of_bound(project: Project, factory: str, given: str, value: int) -> str:
+    project.write("stage_of_test.py", FACTORY_OF_FUNCTIONS)
+    project.write("given_of_test.py", given.replace("VALUE", str(value)))
+    project.write("helper_of_test.py", f"value = {value}\n")
+    project.forget()
+    held = importlib.import_module("given_of_test").given
+    return code_version_of(getattr(importlib.import_module("stage_of_test"), factory)(held))
+
+
+@pytest.mark.parametrize("given", GIVEN)
+@pytest.mark.parametrize("factory", ["closure", "part", "named", "collected", "nested", "again"])
+def test_an_edit_to_the_code_that_a_function_is_bound_to_is_seen(project: Project, factory: str, given: str) -> None:
+    one, other = (version_of_bound(project, factory, GIVEN[given], value) for value in (1, 2))
+    assert one == version_of_bound(project, factory, GIVEN[given], 1)
+    assert one != other
+
+
+def test_an_edit_to_a_function_in_a_partial_that_a_function_is_bound_to_is_seen(project: Project) -> None:
+    one, other = (version_of_bound(project, "partial_in_a_closure", GIVEN["a function"], value) for value in (1, 2))
+    assert one != other
+
+
+def test_an_edit_to_a_module_that_a_function_is_bound_to_is_seen(project: Project) -> None:
+    versions = set()
+    for value in (1, 1, 2):
+        project.write("stage_of_test.py", FACTORY_OF_FUNCTIONS)
+        project.write("helper_of_test.py", f"value = {value}\n")
+        project.forget()
+        helper = importlib.import_module("helper_of_test")
+        versions.add(code_version_of(importlib.import_module("stage_of_test").closure(helper)))
+    assert len(versions) == 2
+
+
+def test_what_a_function_that_is_bound_is_bound_to_itself_counts(project: Project) -> None:
+    project.write("stage_of_test.py", STAGE + FACTORY_OF_FUNCTIONS)
+    project.version()
+    make = sys.modules["stage_of_test"].closure
+    assert code_version_of(make(make(1))) == code_version_of(make(make(1)))
+    assert code_version_of(make(make(1))) != code_version_of(make(make(2)))
 
 
 def test_functions_that_have_no_file_differ_by_what_they_do() -> None:

@@ -52,6 +52,23 @@ from pipeline_assets.defs import flights
 from pipeline_assets.policy.code_versions import code_version_of
 print(code_version_of(flights.days_of), code_version_of(flights.legs.op.compute_fn.decorated_fn))
 """
+BOUND = """\
+from pipeline_assets.policy.code_versions import code_version_of
+from given_of_test import given
+from factory_of_test import made
+
+def mine(): ...
+
+class Mine: ...
+
+VERSION = code_version_of(made([given, {"mine": (mine, Mine())}]))
+"""
+FACTORY = """\
+def made(given):
+    def stage():
+        return given
+    return stage
+"""
 LIBRARY = Path(pipeline_assets.__file__).parent
 
 
@@ -113,3 +130,16 @@ def test_of_this_library_only_the_demo_counts_by_its_source(tmp_path: Path) -> N
     after = edited("stages/clock.py")  # legs reads clocks
     assert after[1] != before[1]
     assert edited("flight_days.py")[0] != after[0]
+
+
+def test_what_a_stage_is_bound_to_has_the_same_code_in_every_process_and_another_once_it_is_edited(
+    project: Project,
+) -> None:
+    project.write("stage_of_test.py", BOUND)
+    project.write("factory_of_test.py", FACTORY)
+    project.write("given_of_test.py", "from helper_of_test import value\n\ndef given():\n    return value\n")
+    project.write("helper_of_test.py", "value = 1\n")
+    before = said(project.folder, ["-c", IMPORTED], seed="1")
+    assert said(project.folder, ["-c", LOADED, str(project.folder)], seed="2") == before
+    project.write("helper_of_test.py", "value = 2\n")
+    assert said(project.folder, ["-c", IMPORTED], seed="1") != before

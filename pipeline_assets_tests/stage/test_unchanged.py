@@ -1,11 +1,13 @@
 """Where nothing has changed nothing is computed; and whatever could have changed the result is a change."""
 
 import shutil
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import numpy as np
 import polars as pl
 import pytest
 from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
@@ -383,6 +385,50 @@ def test_a_file_that_changes_while_it_is_read_is_a_change(tmp_path: Path, instan
     assert read == ["1", "22"]
 
 
+class Fingerprinted:
+    """A stage whose fingerprint is set from outside; and how often it was computed."""
+
+    def __init__(self, folder: Path, instance: dg.DagsterInstance) -> None:
+        self.folder, self.instance = folder, instance
+        self.computed = 0
+
+    def run(self, fingerprint: Any) -> dg.ExecuteInProcessResult:
+        @stage(skip_if_unchanged=True, fingerprint=lambda: fingerprint, code_version="1", max_retries=2)
+        def table() -> pl.DataFrame:
+            self.computed += 1
+            return pl.DataFrame({"n": [1]})
+
+        io = DeltaCheckpointIOManager(root_uri=str(self.folder / "tables"))
+        return dg.materialize([table], instance=self.instance, resources={"io_manager": io}, raise_on_error=False)
+
+
+@pytest.mark.parametrize("kind", ["a frame", "an array"])
+def test_a_change_in_the_middle_of_a_fingerprint_is_a_change(
+    kind: str, tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    made = Fingerprinted(tmp_path, instance)
+    for middle, times in ((1, 1), (1, 1), (2, 2)):
+        numbers = [0] * 2500 + [middle] + [0] * 2500
+        assert made.run(pl.DataFrame({"n": numbers}) if kind == "a frame" else np.array(numbers)).success
+        assert made.computed == times
+
+
+def test_a_fingerprint_that_cannot_be_told_exactly_ends_the_stage_by_name(
+    tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    made = Fingerprinted(tmp_path, instance)
+    result = made.run([threading.Lock()])
+    assert not result.success
+    assert made.computed == 0
+    assert not (tmp_path / "tables" / "table").exists()
+    failure = result.get_step_failure_events()[0].event_specific_data
+    said = str(failure.error_display_string)  # type: ignore[union-attr]
+    for word in ("ConfigurationError", "fingerprint of stage table", "_thread.lock", "Nothing was computed or written"):
+        assert word in said
+    assert "files_fingerprint" in said
+    assert not [one for one in result.all_events if one.is_step_up_for_retry]
+
+
 class Inner(dg.ConfigurableResource[Any]):
     number: int
 
@@ -412,6 +458,25 @@ def test_the_configuration_of_a_resource_in_a_resource_and_a_plain_value_count(
     for number in (1, 1, 2):
         run(number)
     assert computed == [1, 2]
+
+
+class Client:
+    def __init__(self, threshold: int) -> None:
+        self._settings = {"deep": [{"in": [{"it": [threshold]}]}], "where": Path("a"), "lock": threading.Lock()}
+
+
+def test_what_a_resource_keeps_deep_and_in_private_counts(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    computed: list[str] = []
+
+    @stage(skip_if_unchanged=True, fingerprint=lambda: 1, code_version="1", required_resource_keys={"client"})
+    def table(context: dg.AssetExecutionContext) -> pl.DataFrame:
+        computed.append("table")
+        return pl.DataFrame({"n": [1]})
+
+    io = DeltaCheckpointIOManager(root_uri=str(tmp_path / "tables"))
+    for threshold, times in ((1, 1), (1, 1), (2, 2)):
+        dg.materialize([table], instance=instance, resources={"io_manager": io, "client": Client(threshold)})
+        assert len(computed) == times
 
 
 def test_a_dependency_that_is_not_read_as_an_input_makes_a_stage_run_unless_it_declares_a_fingerprint(
