@@ -16,8 +16,8 @@ from pipeline_assets.cli.refusals import DONE, FAILED, printing_to_stderr, refus
 from pipeline_assets.cli.resume_text import begun_lines, document_of, plan_lines
 from pipeline_assets.cli.supervised import Ended, look_after
 from pipeline_assets.errors import describe
+from pipeline_assets.recovery.code_location import QUIET
 from pipeline_assets.recovery.failure_report import resume_command_of
-from pipeline_assets.recovery.recovering import QUIET
 from pipeline_assets.recovery.resume import Continued, created, last_run, left_runs, planned, resumable
 from pipeline_assets.recovery.supervising import Child, Stop, ahead
 

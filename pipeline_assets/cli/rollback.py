@@ -182,7 +182,7 @@ def _owing(said: Saying, done: RolledBack) -> int:
 def _say_owed(said: Saying, made: Refreshed, document: Mapping[str, Any]) -> int:
     report = None if made.success else _report(said, made)
     if said.as_json:
-        left = [one.__dict__ for one in made.left]
+        left = [{**one.__dict__, "partition": None if one.partition == WHOLE else one.partition} for one in made.left]
         failure = {"failure": report.as_json()} if report is not None else {}
         refused = {"not_made": made.refused} if made.refused else {}
         click.echo(json.dumps({**document, "runs": list(made.runs), "owed": left, **failure, **refused}))

@@ -15,8 +15,8 @@ from pipeline_assets.cli.progress import Shown, shown
 from pipeline_assets.cli.refusals import DONE, FAILED, printing_to_stderr, refusing
 from pipeline_assets.cli.supervised import Ended, look_after
 from pipeline_assets.errors import describe
+from pipeline_assets.recovery.code_location import QUIET
 from pipeline_assets.recovery.launch import Part, created_run, narrowed, parts_of, pipeline_of
-from pipeline_assets.recovery.recovering import QUIET
 from pipeline_assets.recovery.supervising import Child, Stop, ahead
 
 

@@ -108,6 +108,16 @@ _DAGSTER = named_in(
 )
 
 _OTHERS: dict[str, Entry] = {
+    **{
+        f"{driver}.{name}": entry
+        for driver in ("psycopg2", "psycopg", "pymysql.err", "MySQLdb")
+        for name, entry in {
+            "OperationalError": or_else(database_text, NetworkError),  # a deadlock is one, too
+            "InterfaceError": NetworkError,  # the connection was closed
+            "DataError": BadData,
+            "IntegrityError": BadData,
+        }.items()
+    },
     "pydantic_core._pydantic_core.ValidationError": BadData,
     "pyo3_runtime.PanicException": or_else(storage_text, ProgrammingError),  # of polars, deltalake, obstore: a bug
 }

@@ -14,12 +14,18 @@ from pipeline_assets.policy.failures import Rule
 POLICY = "__pipeline_assets_policy__"
 """The attribute of a stage's function that holds its policy."""
 NO_BACKOFF = "PIPELINE_ASSETS_NO_BACKOFF"
-"""Set to anything in tests: nothing waits before it is tried again."""
+"""Set to 1 in tests: nothing waits before it is tried again."""
+_OFF = {"", "0", "false", "no"}
 
 LONGEST = 1e8
 """Three years, in seconds; what is longer is no time-out, and more than a timer takes."""
 defined: set[str] = set()
 """Names of the stages that were defined in this process."""
+
+
+def no_backoff() -> bool:
+    """Whether nothing is to wait before it is tried again, as in tests."""
+    return os.environ.get(NO_BACKOFF, "").lower() not in _OFF
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,9 @@ class Policy:
                     "was run; mend its @stage(...)."
                 )
         wrong = {
+            "max_retries is no whole number": not _is(int, self.max_retries),
+            "retry_on_timeout is neither True nor False": not _is(bool, self.retry_on_timeout),
+            "skip_if_unchanged is neither True nor False": not _is(bool, self.skip_if_unchanged),
             "fingerprint is no function": self.fingerprint is not None and not callable(self.fingerprint),
             "max_retries is negative": self.max_retries < 0,
             "min_retry_interval is negative": self.min_retry_interval < 0,
@@ -65,7 +74,7 @@ class Policy:
         for why in (why for why, is_so in wrong.items() if is_so):
             raise ConfigurationError(f"Stage {name} cannot be defined: {why}. Nothing was run; mend its @stage(...).")
         for rule in (*self.transient, *self.permanent):
-            if not callable(rule):
+            if not _is_rule(rule):
                 raise ConfigurationError(
                     f"Stage {name} cannot be defined: {rule!r} in transient or permanent is neither an exception class nor a "
                     "function that takes an exception. Nothing was run; mend its @stage(...)."
@@ -76,7 +85,7 @@ class Policy:
 
         asked: by the far end (`Retry-After`); it is never contacted sooner.
         """
-        if os.environ.get(NO_BACKOFF):
+        if no_backoff():
             return 0.0
         longest = min(self.max_retry_interval, self.min_retry_interval * 2.0 ** min(failures, 60))
         return max(random.uniform(self.min_retry_interval, longest), asked or 0.0)  # noqa: S311  jitter
@@ -97,10 +106,19 @@ class Policy:
             return None
         return dg.RetryPolicy(
             max_retries=self.max_retries,
-            delay=0 if os.environ.get(NO_BACKOFF) else self.min_retry_interval,
+            delay=0 if no_backoff() else self.min_retry_interval,
             backoff=dg.Backoff.EXPONENTIAL,
             jitter=dg.Jitter.PLUS_MINUS,
         )
+
+
+def _is_rule(rule: Any) -> bool:
+    return issubclass(rule, BaseException) if isinstance(rule, type) else callable(rule)
+
+
+def _is(kind: type, value: Any) -> bool:
+    """Whether people gave what the annotation says."""
+    return isinstance(value, kind)
 
 
 def policy_of(step_context: Any) -> Policy | None:

@@ -79,7 +79,7 @@ def _stands(step: Step, one: Written, step_context: Any, *, may_skip: bool) -> d
 
 def _may_skip(step_context: Any, step: Step, policy: Policy) -> bool:
     """Whether all that the stage reads is known by version, or by the fingerprint that it declares."""
-    if FORCE_TAG in step_context.dagster_run.tags:
+    if step_context.dagster_run.tags.get(FORCE_TAG, "false") != "false":
         return False
     # Also of `deps`, of which nobody knows what is read.
     return policy.fingerprint is not None or (

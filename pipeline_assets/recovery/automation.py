@@ -3,7 +3,6 @@
 `recovery_definitions()` has all of it: `dg.Definitions.merge(my_definitions, recovery_definitions())`.
 """
 
-import os
 import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
@@ -15,17 +14,16 @@ from dagster._core.definitions.reconstruct import ReconstructableJob
 from pydantic import Field
 
 from pipeline_assets.errors import ConfigurationError, PipelineAssetsError
-from pipeline_assets.policy.policies import NO_BACKOFF
+from pipeline_assets.policy.policies import no_backoff
 from pipeline_assets.processes import AT_WORK, is_gone
 from pipeline_assets.recovery.claims import continued_by
-from pipeline_assets.recovery.code_location import RECOVERY_JOB
+from pipeline_assets.recovery.code_location import QUIET, RECOVERY_JOB
 from pipeline_assets.recovery.endings import mark_ended
 from pipeline_assets.recovery.failure_report import four_lines
 from pipeline_assets.recovery.on_failure import ACTIONS, MOST_TIMES, RESUME, OnFailure
 from pipeline_assets.recovery.plan import NotResumable
 from pipeline_assets.recovery.recovering import (
     ANSWERS_TAG,
-    QUIET,
     Jobs,
     NotRecovered,
     continuing,
@@ -77,7 +75,7 @@ def recovery_job(jobs: Jobs | None = None) -> dg.JobDefinition:
         try:
             said = _recover(context.instance, config, jobs or _own_jobs(context))
         except AtWork as error:
-            wait = 0.0 if os.environ.get(NO_BACKOFF) else _AGAIN_SECONDS
+            wait = 0.0 if no_backoff() else _AGAIN_SECONDS
             raise dg.RetryRequested(max_retries=_AGAIN, seconds_to_wait=wait) from error
         except NotRecovered as error:
             said = str(error)

@@ -19,6 +19,8 @@ OPERATIONS = frozenset({RECOVERY_JOB, ROLLBACK_JOB, MAINTENANCE_JOB})
 
 NEVER_AGAIN = {"dagster/max_retries": "0"}
 """Tags of a run that a person launches and looks at: the daemon does not launch it again."""
+QUIET: Mapping[str, Any] = {"console": {"config": {"log_level": "WARNING"}}}
+"""The `loggers` of a run whose progress is shown otherwise."""
 
 
 def job_beside(context: dg.OpExecutionContext, name: str) -> ReconstructableJob:

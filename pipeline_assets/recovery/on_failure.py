@@ -1,13 +1,12 @@
 """What a pipeline says is to become of a run of it that fails."""
 
 import math
-import os
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pipeline_assets.errors import ConfigurationError
-from pipeline_assets.policy.policies import LONGEST, NO_BACKOFF
+from pipeline_assets.policy.policies import LONGEST, no_backoff
 
 ON_FAILURE_TAG = "pipeline_assets/on_failure"
 TIMES_TAG = "pipeline_assets/on_failure_times"
@@ -28,7 +27,7 @@ class OnFailure:
 
     def wait_before(self, nth: int, run_id: str) -> float:
         """Seconds before a failed run is acted on, when so many were before; its jitter is the same whoever asks."""
-        if os.environ.get(NO_BACKOFF) or self.action != RESUME:
+        if no_backoff() or self.action != RESUME:
             return 0.0
         jitter = uuid.UUID(run_id).int % 1000 / 1000 * _JITTER
         return min(self.backoff * 2.0 ** min(nth, 60) * (1 + jitter), LONGEST)

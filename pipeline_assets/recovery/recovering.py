@@ -32,8 +32,6 @@ from pipeline_assets.recovery.tables import assets_by_step, assets_planned, outp
 
 ANSWERS_TAG = "pipeline_assets/answers"
 """Of a run that a failure has set off: the id of the failed run."""
-QUIET: Mapping[str, Any] = {"console": {"config": {"log_level": "WARNING"}}}
-"""The `loggers` of a run whose progress is shown otherwise."""
 
 Job = JobDefinition | ReconstructableJob
 Jobs = Callable[[str], Job]

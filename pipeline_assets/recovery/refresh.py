@@ -11,7 +11,7 @@ from dagster._core.storage.tags import PARTITION_NAME_TAG
 
 from pipeline_assets.delta.names import WHOLE
 from pipeline_assets.delta.table import open_table
-from pipeline_assets.recovery.code_location import definition_of
+from pipeline_assets.recovery.code_location import QUIET, definition_of
 from pipeline_assets.recovery.launch import NotStarted, Part, created_run
 from pipeline_assets.recovery.owed import KEPT, Owed, owed_after
 from pipeline_assets.recovery.plan import NotResumable
@@ -88,7 +88,7 @@ def _make(
     first = left[0]
     if first.why == KEPT:
         assert first.run is not None
-        continued = created(instance, first.run, job)
+        continued = created(instance, first.run, job, QUIET)
         return _ended(executed(instance, continued, stop)) if continued.run is not None else (None, True)
     stages = dict.fromkeys(one.stage for one in left if one.partition == first.partition and one.why != KEPT)
     selection = [AssetKey(stage.split("/")) for stage in stages]
@@ -96,7 +96,7 @@ def _make(
     tags = {REFRESHES_TAG: str(rollback), **partition}
     config = _config(instance, definition_of(job), selection, first.partition)
     if isinstance(job, ReconstructableJob):
-        run = created_run(instance, job, frozenset(selection), Part(None, tags), config)
+        run = created_run(instance, job, frozenset(selection), Part(None, tags), config, QUIET)
         return _ended(supervise(instance, run, stop))
     ran = job.execute_in_process(config, instance=instance, tags=tags, asset_selection=selection, raise_on_error=False)
     return ran.run_id, ran.success

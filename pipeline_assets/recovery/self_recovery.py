@@ -9,10 +9,10 @@ from dagster import DagsterInstance, DagsterRun, RepositoryDefinition
 from pipeline_assets.errors import ConfigurationError
 from pipeline_assets.recovery.automation import recovery_config, recovery_job, recovery_tags
 from pipeline_assets.recovery.claims import continued_by
+from pipeline_assets.recovery.code_location import QUIET
 from pipeline_assets.recovery.on_failure import RESUME, OnFailure
 from pipeline_assets.recovery.plan import NotResumable
 from pipeline_assets.recovery.recovering import (
-    QUIET,
     Jobs,
     NotRecovered,
     continuing,

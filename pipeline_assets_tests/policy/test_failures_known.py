@@ -4,10 +4,18 @@ import importlib
 import inspect
 from collections.abc import Iterator
 from importlib.util import find_spec
+from typing import Any
 
 import pytest
 
-from pipeline_assets.errors import PermanentError, TransientError
+from pipeline_assets.errors import (
+    BadData,
+    NetworkError,
+    PermanentError,
+    ProgrammingError,
+    StorageConflict,
+    TransientError,
+)
 from pipeline_assets.policy.failures import classify
 from pipeline_assets.policy.known_failures import KNOWN
 
@@ -65,3 +73,23 @@ def test_a_class_is_found_by_its_base_where_it_has_no_line() -> None:
 
     assert classify(Mine()).said == "Mine"
     assert classify(Mine()).transient
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "kind"),
+    [
+        ("OperationalError", "server closed the connection unexpectedly", NetworkError),
+        ("errors.DeadlockDetected", "deadlock detected", StorageConflict),
+        ("errors.SerializationFailure", "could not serialize access", StorageConflict),
+        ("InterfaceError", "connection already closed", NetworkError),
+        ("errors.UniqueViolation", "duplicate key value", BadData),
+        ("ProgrammingError", 'relation "orders" does not exist', ProgrammingError),
+    ],
+)
+def test_a_driver_of_a_database_is_known_without_sqlalchemy_too(name: str, text: str, kind: type) -> None:
+    psycopg2 = pytest.importorskip("psycopg2")
+    importlib.import_module("psycopg2.errors")
+    found: Any = psycopg2
+    for part in name.split("."):
+        found = getattr(found, part)
+    assert classify(found(text)).kind is kind

@@ -174,6 +174,10 @@ def test_the_op_has_the_stock_retry_policy_and_tags_that_the_ui_shows(monkeypatc
     ("wrong", "why"),
     [
         ({"max_retries": -1}, "max_retries is negative"),
+        ({"max_retries": 2.5}, "max_retries is no whole number"),
+        ({"retry_on_timeout": "no", "timeout": 1}, "retry_on_timeout is neither True nor False"),
+        ({"skip_if_unchanged": "yes"}, "skip_if_unchanged is neither True nor False"),
+        ({"transient": [int]}, "<class 'int'> in transient or permanent is neither"),
         ({"min_retry_interval": -1}, "min_retry_interval is negative"),
         ({"min_retry_interval": 9, "max_retry_interval": 5}, "max_retry_interval is below min_retry_interval"),
         ({"timeout": 0}, "timeout is not above 0"),

@@ -298,6 +298,12 @@ def test_waits_grow_between_the_intervals_and_differ(monkeypatch: pytest.MonkeyP
         assert len(set(drawn[failures])) > 100
 
 
+@pytest.mark.parametrize("off", ["", "0", "false"])
+def test_a_switch_that_is_off_is_off(off: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(NO_BACKOFF, off)
+    assert Policy(max_retries=9, min_retry_interval=10, max_retry_interval=100).wait_after(3, asked=60) >= 60
+
+
 def test_in_tests_nothing_waits() -> None:
     assert Policy(max_retries=9, min_retry_interval=10, max_retry_interval=100).wait_after(3, asked=60) == 0.0
 

@@ -83,6 +83,11 @@ def test_an_unchanged_pipeline_computes_nothing_and_says_so(pipeline: Pipeline) 
     assert version(pipeline.folder / "tables", "second") == 0
 
 
+def test_a_run_that_is_not_to_be_forced_skips(pipeline: Pipeline) -> None:
+    pipeline.run(tags={FORCE_TAG: "false"})
+    assert pipeline.computed == []
+
+
 def test_the_event_of_a_skipped_stage_describes_the_commit_that_made_its_data(pipeline: Pipeline) -> None:
     made = told(pipeline.run(tags={FORCE_TAG: "true"}), "second")[None]
     skipped = told(pipeline.run(), "second")[None]
