@@ -1,11 +1,13 @@
 """`pipeline-assets resume`: continue a run chain at the failed stage."""
 
 import json
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
 from typing import Any
 
 import click
-from dagster import DagsterInstance
+from dagster import DagsterInstance, DagsterRun
 from dagster._core.storage.tags import PARTITION_NAME_TAG
 
 from pipeline_assets.cli.completion import runs
@@ -18,6 +20,8 @@ from pipeline_assets.cli.supervised import Ended, look_after
 from pipeline_assets.errors import describe
 from pipeline_assets.recovery.code_location import QUIET
 from pipeline_assets.recovery.failure_report import resume_command_of
+from pipeline_assets.recovery.plan import NotResumable
+from pipeline_assets.recovery.recovering import job_name_of, undone_since
 from pipeline_assets.recovery.resume import Continued, created, last_run, left_runs, planned, resumable
 from pipeline_assets.recovery.supervising import Child, Stop, ahead
 
@@ -63,24 +67,49 @@ def resume_command(
         raise click.UsageError("Name a RUN, or say --last.")
     chosen: dict[str, Any] = {"recompute": recompute, "config": run_configuration(config)}
     with instance() as opened:
-        found = resumable(opened, last_run(opened).run_id if last else str(run), gone=gone, dry=True)
-        if dry_run:
-            with printing_to_stderr(as_json):
-                plan = planned(opened, found, CodeLocation(module).job(found.job_name), **chosen)
-            not_run = {**document_of(plan), "run": None, "success": True}
-            click.echo(json.dumps(not_run) if as_json else "\n".join(plan_lines(plan)))
-            return DONE
-        with printing_to_stderr(as_json), shown(as_json=as_json) as screen, ahead(screen.printed) as child:
+        with printing_to_stderr(as_json), shown(as_json=as_json) as screen, _ahead(screen, wanted=not dry_run) as child:
             location = CodeLocation(module)
+            asked = _last(opened, location) if last else str(run)
+            found = resumable(opened, asked, gone=gone, dry=True)
             job = location.job(found.job_name)
-            continued = created(opened, found.run_id, job, QUIET, agreed=agreed, gone=gone, **chosen)
-            ended = _executed(opened, location, module, continued, screen, child)
+            if child is None:
+                plan, ended = planned(opened, found, job, **chosen), None
+            else:
+                continued = created(opened, found.run_id, job, QUIET, agreed=agreed, gone=gone, **chosen)
+                plan, ended = continued.plan, _executed(opened, location, module, continued, screen, child)
         if as_json:
             nothing = {"run": None, "success": True}
-            click.echo(json.dumps({**document_of(continued.plan), **(ended.as_json() if ended else nothing)}))
+            click.echo(json.dumps({**document_of(plan), **(ended.as_json() if ended else nothing)}))
+        elif dry_run:
+            click.echo("\n".join(plan_lines(plan)))
         else:
-            _name_others(opened, {found.run_id, *(ended.runs if ended else ())}, module)
+            _name_others(opened, location, {found.run_id, *(ended.runs if ended else ())}, module)
     return DONE if ended is None or ended.run.is_success else FAILED
+
+
+def _ahead(screen: Shown, *, wanted: bool) -> AbstractContextManager[Child | None]:
+    return ahead(screen.printed) if wanted else nullcontext()
+
+
+def _left(opened: DagsterInstance, location: CodeLocation) -> Iterator[DagsterRun]:
+    """Runs that somebody may want to continue; what was rolled back since is made again only by a run's id."""
+    for run in left_runs(opened):
+        name = job_name_of(run)
+        known = location.repository.has_job(name)
+        if not known or undone_since(opened, run, location.repository.get_job(name)) is None:
+            yield run
+
+
+def _last(opened: DagsterInstance, location: CodeLocation) -> str:
+    """The newest of them. Raises NotResumable."""
+    found = next(_left(opened, location), None)
+    if found is not None:
+        return found.run_id
+    undone = last_run(opened)
+    raise NotResumable(
+        f"No run is left but what was rolled back since, as run {undone.run_id}. Nothing was changed; "
+        f"`{resume_command_of(undone.run_id, location.module)}` makes again what was undone."
+    )
 
 
 def _executed(
@@ -104,9 +133,9 @@ def _executed(
         return look_after(opened, location, module, run, screen, stop, child)
 
 
-def _name_others(opened: DagsterInstance, done: set[str], module: str | None) -> None:
-    """Other runs that somebody may want to continue, so that nobody has to look for their ids."""
-    others = [run for run in islice(left_runs(opened), MOST + 1 + len(done)) if run.run_id not in done]
+def _name_others(opened: DagsterInstance, location: CodeLocation, done: set[str], module: str | None) -> None:
+    """Name other runs, so that nobody has to look for their ids."""
+    others = [run for run in islice(_left(opened, location), MOST + 1 + len(done)) if run.run_id not in done]
     for run in others[:MOST]:
         what = describe(run.job_name, run.tags.get(PARTITION_NAME_TAG))
         click.echo(f"Also left: a run of {what}; `{resume_command_of(run.run_id, module)}`", err=True)

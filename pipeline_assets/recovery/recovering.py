@@ -99,7 +99,7 @@ def why_not(instance: DagsterInstance, run: DagsterRun, policy: OnFailure, job: 
         return f"run {later.run_id} continues it, or has made it again"
     if policy.action == RESUME and (done := recoveries(instance, run)) >= policy.times:
         return f"its chain was continued {done} times already"
-    return _undone_since(instance, run, job)
+    return undone_since(instance, run, job)
 
 
 def that_died(instance: DagsterInstance, run: DagsterRun) -> list[DagsterRun]:
@@ -109,7 +109,7 @@ def that_died(instance: DagsterInstance, run: DagsterRun) -> list[DagsterRun]:
     return [one for one in instance.get_runs(wanted) if not instance.all_logs(one.run_id, of_type=failures)]
 
 
-def _undone_since(instance: DagsterInstance, run: DagsterRun, job: JobDefinition) -> str | None:
+def undone_since(instance: DagsterInstance, run: DagsterRun, job: JobDefinition) -> str | None:
     """Whether a rollback that was begun after the run's end takes its chain back: then somebody has answered.
 
     But for one that the failure set off itself, where who was at work on it died: there something is left to be done.

@@ -58,6 +58,22 @@ def test_what_is_to_be_made_again_is_listed_and_said_as_json(shop: Shop) -> None
     ]
 
 
+def test_what_was_rolled_back_is_nobody_s_last_run_but_resumed_by_its_id(shop: Shop) -> None:
+    shop.run(1)
+    shop.broken = "c"
+    older, failed = shop.run(2), shop.run(3)
+    shop.undo(failed)
+    last = json.loads(children.pipeline_assets("resume", "--last", "--dry-run", "--json", "-m", MODULE).stdout)
+    assert last["resumed"] == older
+    shop.undo(older)
+    done = children.pipeline_assets("resume", "--last", "-m", MODULE)
+    assert done.returncode == 3
+    assert f"as run {failed}. Nothing was changed; `pipeline-assets resume {failed} -m {MODULE}`" in done.stderr
+    assert shop.values() == {"a": 1, "b": 1, "c": 1}
+    done = children.pipeline_assets("resume", failed, "-m", MODULE)
+    assert (done.returncode, shop.values()) == (0, {"a": 3, "b": 3, "c": 3}), done.stderr
+
+
 def test_what_is_owed_can_be_made_later(shop: Shop) -> None:
     shop.run(1)
     second = shop.run(2)
