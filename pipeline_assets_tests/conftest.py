@@ -78,9 +78,9 @@ def instance(home: Path) -> Iterator[dg.DagsterInstance]:
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+def postgres() -> Iterator[Postgres]:
     """A real PostgreSQL server: `database()`; for tests with the marker `postgres`."""
-    with server(tmp_path_factory.mktemp("postgres")) as running:
+    with server() as running:
         yield running
 
 

@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 import uuid
 from collections.abc import Iterator, Sequence
@@ -29,13 +30,22 @@ class Postgres:
 
 
 @contextmanager
-def server(folder: Path) -> Iterator[Postgres]:
-    """A server whose data are thrown away, and so need not be durable."""
+def server() -> Iterator[Postgres]:
+    """A server whose data are thrown away, and so need not be durable.
+
+    In a folder of its own: who starts pytest meanwhile closes pytest's to other users.
+    """
+    with tempfile.TemporaryDirectory(prefix="postgres-") as made:
+        folder = Path(made)
+        folder.chmod(0o777)
+        with _in(folder) as found:
+            yield found
+
+
+@contextmanager
+def _in(folder: Path) -> Iterator[Postgres]:
     found = Postgres(folder, _programs())
     data = folder / "data"
-    folder.chmod(0o777)
-    for above in folder.parents[:3]:
-        above.chmod(above.stat().st_mode | 0o011)
     _run([found.programs / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "--no-sync"])
     command = [found.programs / "postgres", "-D", data, "-c", "listen_addresses=", "-c", "fsync=off"]
     with (folder / "log").open("wb") as log:
