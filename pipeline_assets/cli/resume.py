@@ -95,8 +95,8 @@ def _left(opened: DagsterInstance, location: CodeLocation) -> Iterator[DagsterRu
     """Runs that somebody may want to continue; what was rolled back since is made again only by a run's id."""
     for run in left_runs(opened):
         name = job_name_of(run)
-        known = location.repository.has_job(name)
-        if not known or undone_since(opened, run, location.repository.get_job(name)) is None:
+        job = location.repository.get_job(name) if location.repository.has_job(name) else None
+        if job is None or undone_since(opened, run, job, also_unfinished=True) is None:
             yield run
 
 

@@ -187,7 +187,7 @@ def _say_owed(said: Saying, made: Refreshed, document: Mapping[str, Any]) -> int
         refused = {"not_made": made.refused} if made.refused else {}
         click.echo(json.dumps({**document, "runs": list(made.runs), "owed": left, **failure, **refused}))
         return DONE if made.success else FAILED
-    for run in made.runs:
+    for run in made.runs if made.success or made.refused else made.runs[:-1]:
         click.echo(f"Made again by run {run}.")
     if made.left:
         click.echo("To be made again:")

@@ -8,7 +8,7 @@ from dagster import AssetKey, AssetRecordsFilter, DagsterInstance, JobDefinition
 from dagster._core.definitions.partitions.context import partition_loading_context
 
 from pipeline_assets import checkpoints
-from pipeline_assets.chains import chain_of
+from pipeline_assets.chains import chain_of, runs_of
 from pipeline_assets.delta.decide import Name
 from pipeline_assets.delta.location import Location
 from pipeline_assets.delta.names import WHOLE
@@ -47,7 +47,7 @@ def owed(
     looking = looking or Looking(instance, job)
     wanted = looking.outputs.keys() if stages is None else set(stages)
     found: list[Owed] = []
-    plans = _Plans(roots_of(looking.outputs.values()))
+    plans = _Plans(instance, roots_of(looking.outputs.values()))
     for key in job.asset_layer.asset_graph.toposorted_asset_keys:
         output = looking.outputs.get(key.to_user_string()) if key.to_user_string() in wanted else None
         table = looking.table(output.name) if output is not None else None
@@ -71,8 +71,8 @@ def owed_after(instance: DagsterInstance, job: JobDefinition, stages: Iterable[s
 class _Plans:
     """The rollbacks below some roots, which are read when they are asked for."""
 
-    def __init__(self, roots: Sequence[Location]) -> None:
-        self._roots = roots
+    def __init__(self, instance: DagsterInstance, roots: Sequence[Location]) -> None:
+        self._instance, self._roots = instance, roots
 
     @cached_property
     def all(self) -> list[tuple[int, Plan]]:
@@ -86,11 +86,16 @@ class _Plans:
             number > said_at * 1000
             and plan.asked.takes(output.name)
             and plan.asked.partition in (None, partition)
-            and (
-                chain in plan.fences or (plan.asked.form == TO and any(one.stage == output.name for one in plan.tables))
-            )
+            and (chain in plan.fences or (plan.asked.form == TO and self._is_behind(plan, said_at)))
             for number, plan in self.all
         )
+
+    def _is_behind(self, plan: Plan, said_at: float) -> bool:
+        """Whether what was said at a moment is later than the end of the run (its chain) that was gone back to."""
+        run = self._instance.get_run_by_id(plan.asked.run)
+        ids = [one.run_id for one in runs_of(self._instance, run)] if run is not None else []
+        records = [record for one in ids if (record := self._instance.get_run_record_by_id(one)) is not None]
+        return said_at > max((record.end_time or 0.0 for record in records), default=0.0)
 
 
 def _kept(
@@ -113,9 +118,10 @@ def _kept(
                 continue
             seen.add(key)
             name = said.checkpoint.part.name(output.name, partition)
-            if not said.flagged or name not in undone or newest > name.attempt or not run.is_success:
+            if not said.flagged or name not in undone or newest > name.attempt:
                 continue
-            if not plans.undo(key[0], said.at, output, partition):
+            green = any(one.is_success for one in runs_of(instance, run))
+            if green and not plans.undo(key[0], said.at, output, partition):
                 found.append(Owed(output.name, partition, KEPT, run=said.run_id))
     return found
 

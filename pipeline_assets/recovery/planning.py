@@ -84,8 +84,8 @@ def _committed_at(step: StepState) -> float | None:
 
 
 def _again(plan: Plan, recompute: Collection[str]) -> Plan:
-    """The plan, in which some steps are made again, and all finished ones that follow from them."""
-    if not recompute:
+    """The plan, in which some steps are made again, and all finished ones that follow from them or from what was removed."""
+    if not recompute and not any(step.removed for step in plan.steps):
         return plan
     names = set(recompute) - {CHANGED}
     unknown = names - {name for step in plan.steps for name in (step.key, *step.name.split(", "))}
@@ -106,6 +106,8 @@ def _again(plan: Plan, recompute: Collection[str]) -> Plan:
             remade[unresolved(step.key)] = step.name
         else:
             steps.append(step)
+            if step.removed:
+                remade[unresolved(step.key)] = step.name
     return replace(plan, steps=steps)
 
 

@@ -109,10 +109,13 @@ def that_died(instance: DagsterInstance, run: DagsterRun) -> list[DagsterRun]:
     return [one for one in instance.get_runs(wanted) if not instance.all_logs(one.run_id, of_type=failures)]
 
 
-def undone_since(instance: DagsterInstance, run: DagsterRun, job: JobDefinition) -> str | None:
+def undone_since(
+    instance: DagsterInstance, run: DagsterRun, job: JobDefinition, *, also_unfinished: bool = False
+) -> str | None:
     """Whether a rollback that was begun after the run's end takes its chain back: then somebody has answered.
 
     But for one that the failure set off itself, where who was at work on it died: there something is left to be done.
+    also_unfinished: that one counts, too.
     """
     record = instance.get_run_record_by_id(run.run_id)
     if record is None:
@@ -122,7 +125,8 @@ def undone_since(instance: DagsterInstance, run: DagsterRun, job: JobDefinition)
         for one in Store(root).read().plans.values():
             if one.id < ended or one.state in (LIFTING, LIFTED) or chain not in one.plan["fences"]:
                 continue
-            if one.plan["asked"].get("answers") != run.run_id or not that_died(instance, run):
+            own = one.plan["asked"].get("answers") == run.run_id
+            if also_unfinished or not own or not that_died(instance, run):
                 return f"rollback {one.id} has answered it"
     return None
 

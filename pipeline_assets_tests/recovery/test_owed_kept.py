@@ -77,6 +77,31 @@ def test_a_chain_that_did_not_end_green_is_a_person_s_to_continue(shop: Shop) ->
     assert shop.values() == {"a": 1, "b": 1, "c": 1}
 
 
+def test_who_went_back_to_a_run_has_not_undone_that_run_nor_those_before_it(shop: Shop) -> None:
+    shop.run(1)
+    shop.broken = "c"
+    failed = shop.run(2)
+    shop.broken = ""
+    green = shop.run(2, "b", "c")
+    assert shop.computed == ["c"]
+    shop.run(3)
+    shop.back_to(green)
+    assert shop.values() == {"a": 2, "b": 2, "c": 2}
+    shop.undo(failed)
+    assert kept(shop) == [("shop/b", green)]
+
+
+def test_a_chain_that_ended_green_by_a_resume_is_owed_what_it_skipped(shop: Shop) -> None:
+    shop.run(1)
+    shop.broken = "c"
+    failed = shop.run(2)
+    skipped = shop.run(2, "b", "c")
+    shop.broken = ""
+    assert resume(shop.instance, skipped, shop.job).success
+    shop.undo(failed)
+    assert [stage for stage, _ in kept(shop)] == ["shop/b"]
+
+
 def test_what_is_owed_is_made_with_the_configuration_of_what_is_there(
     instance: dg.DagsterInstance, tables: Location
 ) -> None:

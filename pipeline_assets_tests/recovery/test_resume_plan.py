@@ -117,6 +117,23 @@ def test_what_a_rollback_has_undone_is_said_to_be(shop: Shop) -> None:
     assert said(plan) == [(name, LEFT, "undone by a rollback") for name in "abc"]
 
 
+def test_what_was_made_from_what_was_removed_is_made_again_as_well_as_a_chain_of_its_own(shop: Shop) -> None:
+    shop.broken = "c"
+    failed = shop.run(1)
+    shop.broken = ""
+    shutil.rmtree(shop.places()[0].uri)
+    shop.tell(2)
+    plan = plan_of(shop, failed)
+    assert said(plan) == [
+        ("a", LEFT, "its table was removed"),
+        ("b", AGAIN, "follows from shop/a"),
+        ("c", LEFT, "failed: ValueError: c"),
+    ]
+    assert plan.begins
+    assert resume(shop.instance, failed, shop.job).success
+    assert shop.values() == {"a": 2, "b": 2, "c": 2}
+
+
 def test_what_was_removed_is_made_again_and_what_never_had_a_table_is_not(
     shop: Shop, instance: dg.DagsterInstance, tables: Location
 ) -> None:
