@@ -113,6 +113,12 @@ def began(instance: DagsterInstance, chain: Chain) -> int | None:
     return int((first.start_time or first.create_timestamp.timestamp()) * 1000) if first is not None else None
 
 
+def ended_at(instance: DagsterInstance, runs: Iterable[DagsterRun]) -> float:
+    """When the last of some runs ended (s since 1970); 0 where none has, or was deleted."""
+    records = (instance.get_run_record_by_id(run.run_id) for run in runs)
+    return max((record.end_time for record in records if record is not None and record.end_time), default=0.0)
+
+
 def detached(step_key: str) -> Attempt:
     """An attempt that no instance knows of: a chain of its own, beginning now."""
     run_id = str(uuid.uuid4())

@@ -8,7 +8,7 @@ from dagster import AssetKey, AssetRecordsFilter, DagsterInstance, JobDefinition
 from dagster._core.definitions.partitions.context import partition_loading_context
 
 from pipeline_assets import checkpoints
-from pipeline_assets.chains import chain_of, runs_of
+from pipeline_assets.chains import chain_of, ended_at, runs_of
 from pipeline_assets.delta.decide import Name
 from pipeline_assets.delta.location import Location
 from pipeline_assets.delta.names import WHOLE
@@ -16,7 +16,7 @@ from pipeline_assets.delta.table import Table
 from pipeline_assets.io.outputs import Output
 from pipeline_assets.recovery.freshness import BEHIND, STALE, Looking
 from pipeline_assets.recovery.rollback_plan import TO, Plan
-from pipeline_assets.recovery.rollback_store import LIFTED, LIFTING, Store
+from pipeline_assets.recovery.rollback_store import not_lifted
 from pipeline_assets.recovery.tables import roots_of, with_downstream
 
 __all__ = ["BEHIND", "KEPT", "STALE", "Owed", "owed", "owed_after"]
@@ -73,12 +73,12 @@ class _Plans:
 
     def __init__(self, instance: DagsterInstance, roots: Sequence[Location]) -> None:
         self._instance, self._roots = instance, roots
+        self._ended: dict[str, float] = {}
 
     @cached_property
     def all(self) -> list[tuple[int, Plan]]:
         """Those that were not lifted: id, which is when it was planned (ms), and plan."""
-        stored = (one for root in self._roots for one in Store(root).read().plans.values())
-        return [(one.id, Plan.of_json(one.plan)) for one in stored if one.state not in (LIFTING, LIFTED)]
+        return [(one.id, Plan.of_json(one.plan)) for one in not_lifted(self._roots)]
 
     def undo(self, chain: str, said_at: float, output: Output, partition: str) -> bool:
         """Whether one of them takes back what a chain had said of a partition by then, having written nothing there."""
@@ -92,10 +92,11 @@ class _Plans:
 
     def _is_behind(self, plan: Plan, said_at: float) -> bool:
         """Whether what was said at a moment is later than the end of the run (its chain) that was gone back to."""
-        run = self._instance.get_run_by_id(plan.asked.run)
-        ids = [one.run_id for one in runs_of(self._instance, run)] if run is not None else []
-        records = [record for one in ids if (record := self._instance.get_run_record_by_id(one)) is not None]
-        return said_at > max((record.end_time or 0.0 for record in records), default=0.0)
+        target = plan.asked.run
+        if target not in self._ended:
+            run = self._instance.get_run_by_id(target)
+            self._ended[target] = ended_at(self._instance, runs_of(self._instance, run)) if run is not None else 0.0
+        return said_at > self._ended[target]
 
 
 def _kept(

@@ -26,7 +26,7 @@ from pipeline_assets.recovery.refresh import REFRESHES_TAG, Refreshed, refresh
 from pipeline_assets.recovery.resume import Continued, created
 from pipeline_assets.recovery.rollback import AnsweredAlready, RolledBack, continue_, roll_back
 from pipeline_assets.recovery.rollback_plan import UNDO, Asked, NothingToUndo, Plan
-from pipeline_assets.recovery.rollback_store import ENDED, LIFTED, LIFTING, Store, Stored
+from pipeline_assets.recovery.rollback_store import ENDED, LIFTED, Store, Stored, not_lifted
 from pipeline_assets.recovery.rollback_targets import LIVE
 from pipeline_assets.recovery.tables import assets_by_step, assets_planned, outputs_of, roots_of, with_downstream
 
@@ -121,13 +121,12 @@ def undone_since(
     if record is None:
         return "it was deleted"
     ended, chain = int(1000 * (record.end_time or record.update_timestamp.timestamp())), chain_of(instance, run).first
-    for root in roots_of(outputs_of(instance, job, run.run_config).values()):
-        for one in Store(root).read().plans.values():
-            if one.id < ended or one.state in (LIFTING, LIFTED) or chain not in one.plan["fences"]:
-                continue
-            own = one.plan["asked"].get("answers") == run.run_id
-            if also_unfinished or not own or not that_died(instance, run):
-                return f"rollback {one.id} has answered it"
+    for one in not_lifted(roots_of(outputs_of(instance, job, run.run_config).values())):
+        if one.id < ended or chain not in one.plan["fences"]:
+            continue
+        own = one.plan["asked"].get("answers") == run.run_id
+        if also_unfinished or not own or not that_died(instance, run):
+            return f"rollback {one.id} has answered it"
     return None
 
 

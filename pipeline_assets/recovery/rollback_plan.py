@@ -13,7 +13,7 @@ from typing import Any
 from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, JobDefinition
 
 from pipeline_assets import checkpoints
-from pipeline_assets.chains import Chain, newest_attempt, runs_of
+from pipeline_assets.chains import Chain, ended_at, newest_attempt, runs_of
 from pipeline_assets.delta.record import Part, chain_id
 from pipeline_assets.delta.restorable import NotRestorable, refuse_vacuum
 from pipeline_assets.delta.restore import Rollback, Target
@@ -192,8 +192,7 @@ def _going_back(
             f"Run {runs[-1].run_id} is {runs[-1].status.value}, and what it left is no state to go back to. Nothing was "
             "changed; name a run that has succeeded (`dagster run list`)."
         )
-    records = [instance.get_run_record_by_id(run.run_id) for run in runs]
-    ended = max((int(one.end_time * 1000) for one in records if one is not None and one.end_time), default=0)
+    ended = int(ended_at(instance, runs) * 1000)
     number = chain_id(runs[0].run_id)
 
     def later(moment: Moment) -> bool:

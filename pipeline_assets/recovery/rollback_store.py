@@ -11,7 +11,7 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
@@ -249,6 +249,12 @@ class Store:
             table.delta.optimize.compact()
         except (DeltaError, OSError) as error:
             logger.warning("%s was not compacted: %s", self.location.uri, error)
+
+
+def not_lifted(roots: Iterable[Location]) -> list[Stored]:
+    """The rollbacks below some roots that were, or are to be, brought to their end."""
+    stored = (one for root in roots for one in Store(root).read().plans.values())
+    return [one for one in stored if one.state not in (LIFTING, LIFTED)]
 
 
 def not_at_its_end(stored: Stored) -> AtWork:
