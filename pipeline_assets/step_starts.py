@@ -1,7 +1,8 @@
-"""When the attempts of a step began: by the event log, and as this process has heard it."""
+"""When the attempts of a step began, and which runs succeeded: by the event log, and as this process has heard it."""
 
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 import dagster as dg
@@ -42,7 +43,7 @@ def newest_first(instance: DagsterInstance, run_id: str, kinds: set[DagsterEvent
 
 
 def listen(instance: DagsterInstance, run_id: str) -> None:
-    """Hear from now on when the steps of a run begin in this process: asking the event log takes milliseconds."""
+    """Hear from now on when the steps of a run begin in this process, and its success: asking takes milliseconds."""
     runs = _heard.setdefault(instance, {})
     if run_id in runs:
         return
@@ -58,6 +59,8 @@ def listen(instance: DagsterInstance, run_id: str) -> None:
             steps[event.step_key].append(moment_of(entry))
         elif event.event_type in _RUN_ENDS:
             runs.pop(run_id, None)
+            if event.event_type is DagsterEventType.PIPELINE_SUCCESS:
+                remember_success(instance, [run_id])
 
     instance.add_event_listener(run_id, hear)
 
@@ -68,6 +71,16 @@ def heard(instance: DagsterInstance, run_id: str, step_key: str, nth: int) -> li
     return list(found) if len(found) >= nth else None
 
 
+def remember_success(instance: DagsterInstance, runs: Iterable[str]) -> None:
+    """Note of some runs that they have succeeded, which does not change any more."""
+    _succeeded.setdefault(instance, set()).update(runs)
+
+
+def known_successes(instance: DagsterInstance) -> AbstractSet[str]:
+    """The runs of which this process knows that they have succeeded."""
+    return _succeeded.get(instance, frozenset())
+
+
 def moment_of(entry: dg.EventLogEntry) -> int:
     """When an event was, in ms since 1970: the unit of attempts' numbers."""
     return int(entry.timestamp * 1000)
@@ -75,3 +88,4 @@ def moment_of(entry: dg.EventLogEntry) -> int:
 
 _heard: "weakref.WeakKeyDictionary[Any, dict[str, dict[str, list[int]]]]" = weakref.WeakKeyDictionary()
 """By instance, run and step; a restart is heard only where the first start was."""
+_succeeded: "weakref.WeakKeyDictionary[Any, set[str]]" = weakref.WeakKeyDictionary()

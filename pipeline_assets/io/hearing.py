@@ -14,6 +14,7 @@ from pipeline_assets.io.outputs import Output
 from pipeline_assets.io.partitions import partitions_among
 from pipeline_assets.io.steps import Outcome, Step
 from pipeline_assets.processes import is_silent
+from pipeline_assets.step_starts import known_successes, remember_success
 
 RECENT = 10
 """How many commits whoever opens a table looks back."""
@@ -76,10 +77,12 @@ def _flag(table: Table, version: int) -> str:
 
 def _silent(instance: DagsterInstance, runs: set[str]) -> set[str]:
     """Of some runs those that send no events any more, and may not have sent all."""
-    if not runs:
+    unsure = runs - known_successes(instance)
+    if not unsure:
         return set()
-    done = set(instance.get_run_ids(RunsFilter(run_ids=sorted(runs), statuses=[DagsterRunStatus.SUCCESS])))
-    known = {run: instance.get_run_by_id(run) for run in runs - done}
+    done = set(instance.get_run_ids(RunsFilter(run_ids=sorted(unsure), statuses=[DagsterRunStatus.SUCCESS])))
+    remember_success(instance, done)
+    known = {run: instance.get_run_by_id(run) for run in unsure - done}
     return {name for name, run in known.items() if is_silent(instance, run)}
 
 
