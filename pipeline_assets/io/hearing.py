@@ -39,7 +39,9 @@ def hear(instance: DagsterInstance | None, output: Output, table: Table, live: M
     if instance is None or output.asset_key is None:
         return []
     versions = {key: one.version for key, one in live.items() if one.part is not None}
-    missing = checkpoints.unheard(instance, output.asset_key, versions, table.id)
+    missing = checkpoints.unheard(instance, output.asset_key, versions, table.id) if versions else set()
+    if not missing:
+        return []
     lost = {
         key: Outcome(one.version, one.part, _flag(table, one.version))
         for key, one in live.items()
