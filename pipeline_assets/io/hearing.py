@@ -39,7 +39,7 @@ def hear(instance: DagsterInstance | None, output: Output, table: Table, live: M
     if instance is None or output.asset_key is None:
         return []
     versions = {key: one.version for key, one in live.items() if one.part is not None}
-    missing = checkpoints.unheard(instance, output.asset_key, versions, table.id) if versions else set()
+    missing = checkpoints.unheard(instance, output.asset_key, versions, table.id)
     if not missing:
         return []
     lost = {
