@@ -5,12 +5,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
-import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, WriterProperties
 from deltalake.exceptions import CommitFailedError
 
 from pipeline_assets.delta.commit import NO_HOOKS, Proposal, once, properties_of
 from pipeline_assets.delta.files import Compression, ParquetOptions
+from pipeline_assets.delta.partitions import files_of
 from pipeline_assets.delta.record import Record
 from pipeline_assets.delta.table import Table
 
@@ -41,14 +41,14 @@ class Small:
 
 def size_of(table: Table) -> Size:
     """All active files."""
-    sizes = [row["size_bytes"] for row in _files(table)]
+    sizes = [row["size_bytes"] for row in files_of(table.delta)]
     return Size(len(sizes), sum(sizes))
 
 
 def small_files(table: Table, target: int) -> list[Small]:
     """The partitions with more than one file below a target size (bytes), which a compaction would make fewer."""
     by_partition: dict[str, tuple[Values, list[dict[str, Any]]]] = {}
-    for row in _files(table):
+    for row in files_of(table.delta):
         values: Values = {column: row[f"partition.{column}"] for column in table.partition_columns}
         by_partition.setdefault(json.dumps(values, default=str), (values, []))[1].append(row)
     found = []
@@ -109,8 +109,3 @@ def _keeps_its_log(table: Table) -> bool:
     stands = once(table, record, act) is not None
     table.refresh()
     return stands
-
-
-def _files(table: Table) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = pa.table(table.delta.get_add_actions(flatten=True)).to_pylist()
-    return found

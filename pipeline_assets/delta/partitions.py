@@ -86,6 +86,15 @@ def paths_of(delta: DeltaTable, partitions: Sequence[Partition] | None) -> list[
     return [uri.removeprefix("file://").removeprefix(root) for uri in delta.file_uris(file_pruning_predicate=pruned)]
 
 
+def files_of(delta: DeltaTable) -> list[dict[str, Any]]:
+    """Each active file: `path`, `size_bytes`, `modification_time` (ms), `num_records` (None: unknown), `partition.<column>`.
+
+    The path is spelled as in the log. By way of pyarrow it would import pandas, where that is installed, for 0.1 s.
+    """
+    files = pl.DataFrame(delta.get_add_actions(flatten=True))
+    return files.select("path", "size_bytes", "modification_time", "num_records", r"^partition\..*$").to_dicts()
+
+
 def rows_of(partitions: Sequence[Partition]) -> pl.Expr | None:
     """The rows of any of the partitions, short also for many of them; None for the whole table."""
     if any(not one.columns for one in partitions):

@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from urllib.parse import unquote
 from weakref import WeakKeyDictionary
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 from deltalake import DeltaTable, Schema
 from deltalake.exceptions import DeltaError
 from deltalake.transaction import AddAction
 
-from pipeline_assets.delta.partitions import Partition, spell
+from pipeline_assets.delta.partitions import Partition, files_of, spell
 from pipeline_assets.delta.record import VACUUM, VACUUMED
 from pipeline_assets.delta.stats import add_stats
 from pipeline_assets.delta.table import Table
@@ -99,7 +98,7 @@ def _at(table: Table, version: int) -> tuple[DeltaTable, dict[str, Values]]:
     if (table.id, version) not in known:
         delta = DeltaTable(table.location.uri, version=version, storage_options=table.location.options)
         columns = delta.metadata().partition_columns
-        rows = pa.table(delta.get_add_actions(flatten=True)).to_pylist()
+        rows = files_of(delta)
         files = {unquote(row["path"]): {one: spell(row[f"partition.{one}"]) for one in columns} for row in rows}
         known[table.id, version] = delta, files
     return known[table.id, version]

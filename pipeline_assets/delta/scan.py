@@ -4,12 +4,11 @@ import os
 from collections.abc import Sequence
 
 import polars as pl
-import pyarrow as pa
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from pipeline_assets.delta.location import Location, value_folder
-from pipeline_assets.delta.partitions import Partition, owners, paths_of, rows_of
+from pipeline_assets.delta.partitions import Partition, files_of, owners, paths_of, rows_of
 from pipeline_assets.errors import ConfigurationError, DamagedTable, UnsupportedTable
 
 READABLE = frozenset({"columnMapping", "timestampNtz", "v2Checkpoint", "vacuumProtocolCheck", "typeWidening"})
@@ -58,7 +57,7 @@ def count_rows(location: Location, version: int, partitions: Sequence[Partition]
     found = dict.fromkeys((one.key for one in partitions), 0)
     owner = owners(partitions)
     columns = delta.metadata().partition_columns
-    for file in pa.table(delta.get_add_actions(flatten=True)).to_pylist():
+    for file in files_of(delta):
         key = owner({column: file[f"partition.{column}"] for column in columns})
         if key is not None and file["num_records"] is None:
             return {one.key: scan(location, version, [one]).select(pl.len()).collect().item() for one in partitions}

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -33,6 +34,41 @@ def test_importing_the_library_does_not_load_pandas() -> None:
     assert said("import sys, pipeline_assets; print('pandas' in sys.modules, 'pyarrow.dataset' in sys.modules)") == (
         "False False"
     )
+
+
+WRITES_READS_COMPACTS = """
+import sys, dagster as dg, polars as pl
+from pipeline_assets import DeltaCheckpointIOManager
+from pipeline_assets.delta.compaction import size_of
+from pipeline_assets.delta.location import Location
+from pipeline_assets.delta.restorable import before
+from pipeline_assets.delta.table import open_table
+
+days = dg.StaticPartitionsDefinition(["a", "b"])
+
+@dg.asset(partitions_def=days, metadata={"partition_expr": "day"})
+def first(context) -> pl.LazyFrame:
+    return pl.LazyFrame({"day": [context.partition_key], "n": [1]})
+
+@dg.asset(partitions_def=days, metadata={"partition_expr": "day"})
+def second(first: pl.LazyFrame) -> pl.DataFrame:
+    return first.collect()
+
+for day in ("a", "b", "a"):
+    tables = DeltaCheckpointIOManager(root_uri=sys.argv[1])
+    assert dg.materialize([first, second], partition_key=day, resources={"io_manager": tables}).success
+table = open_table(Location.of(sys.argv[1] + "/public/second"))
+assert size_of(table).files == 2
+before(table, 0, [])
+print('pandas' in sys.modules and hasattr(sys.modules['pandas'], 'DataFrame'))
+"""
+
+
+def test_writing_reading_and_looking_for_what_can_be_restored_do_not_load_pandas_either(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WRITES_READS_COMPACTS, tmp_path], capture_output=True, text=True, check=False
+    )
+    assert done.stdout.splitlines()[-1:] == ["False"], done.stderr
 
 
 def options(**how: Any) -> dict[str, str]:

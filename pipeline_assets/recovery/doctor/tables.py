@@ -6,14 +6,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
-import pyarrow as pa
 from pyarrow import fs
 
 from pipeline_assets.delta import names
 from pipeline_assets.delta.decide import Name
 from pipeline_assets.delta.location import Location
 from pipeline_assets.delta.log import CHECKPOINT, ENTRY, LOG
-from pipeline_assets.delta.partitions import paths_of
+from pipeline_assets.delta.partitions import files_of, paths_of
 from pipeline_assets.delta.restorable import NotRestorable, refuse_vacuum
 from pipeline_assets.delta.table import Table, open_table
 from pipeline_assets.delta.window import DELETED_FILES, LOG_ENTRIES, interval, named
@@ -104,9 +103,10 @@ def _log(output: Output, table: Table, disk: OnDisk) -> Iterator[Finding]:
 
 def _files(output: Output, table: Table) -> Iterator[Finding]:
     """Partitions of many files."""
-    columns = [f"partition.{name}" for name in table.partition_columns]
-    rows = pa.table(table.delta.get_add_actions(flatten=True)).select(columns).to_pylist() if columns else []
-    counts = Counter(tuple(row.values()) for row in rows) or Counter({(): len(table.delta.file_uris())})
+    columns = table.partition_columns
+    counts = Counter(tuple(row[f"partition.{name}"] for name in columns) for row in files_of(table.delta)) or Counter(
+        {(): 0}
+    )
     values, most = max(counts.items(), key=lambda one: one[1])
     if most > MANY_FILES:
         where = f"its partition {', '.join(map(str, values))}" if values else "it"
