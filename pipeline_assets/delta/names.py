@@ -1,6 +1,7 @@
 """The application ids of our `txn` entries in a table's log (Delta protocol, "Transaction Identifiers")."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from urllib.parse import quote, unquote
 
 PREFIX = "pa"
@@ -56,5 +57,6 @@ def parse(app_id: str) -> tuple[str, ...] | None:
     return parts[0], *(part if part == WHOLE else unquote(part) for part in parts[1:])
 
 
+@lru_cache(maxsize=4096)
 def _spell(*parts: str) -> str:
     return "/".join([PREFIX, *(part if part == WHOLE else quote(part, safe="") for part in parts)])

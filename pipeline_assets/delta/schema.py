@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Literal
 
 import polars as pl
 from deltalake import Field, Schema
+from polars.datatypes import DataType
 
 from pipeline_assets.delta.partitions import HIVE_NULL
 from pipeline_assets.delta.type_errors import SchemaChanged
@@ -39,6 +41,12 @@ class Conformed:
 
 def delta_schema(schema: pl.Schema) -> Schema:
     """The Delta schema of a frame that went through `gate`."""
+    return _of_columns(tuple(schema.items()))
+
+
+@lru_cache(maxsize=256)
+def _of_columns(columns: tuple[tuple[str, DataType], ...]) -> Schema:
+    schema = pl.Schema(columns)
     return Schema.from_arrow(pl.DataFrame(schema=schema).to_arrow(compat_level=pl.CompatLevel.oldest()).schema)
 
 
