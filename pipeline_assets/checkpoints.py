@@ -284,6 +284,11 @@ def told_by(
     return found
 
 
+def had_table(instance: DagsterInstance, runs: Sequence[str], asset_key: AssetKey | None) -> bool:
+    """Whether the events of some runs speak of a checkpoint of an asset, so that there was a table of it then."""
+    return asset_key is not None and bool(told_by(instance, runs, asset_key))
+
+
 def record_event(instance: DagsterInstance, asset_key: AssetKey, partition: str, said: Mapping[str, Any]) -> None:
     """Send a materialization event that no run sends."""
     instance.report_runless_asset_event(

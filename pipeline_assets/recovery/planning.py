@@ -54,13 +54,13 @@ def full_plan(
     plan = plan_of(instance, run, job, config)
     logs = step_logs(instance, plan.chain)
     steps = [_told(instance, plan, job, step, logs.get(step.key, StepLog())) for step in plan.steps]
-    plan = _again(replace(plan, steps=steps), recompute)
+    plan = _again(forecast(instance, replace(plan, steps=steps), job), recompute)
     seconds = usual_seconds(instance, run.job_name, plan.to_run)
     plan = replace(
         plan, steps=[replace(one, seconds=seconds.get(one.key)) if one.is_run else one for one in plan.steps]
     )
-    if not plan.begins:
-        plan = forecast(instance, plan, job)
+    if plan.begins:  # a chain of its own keeps nothing
+        plan = replace(plan, steps=[replace(one, keeps=()) for one in plan.steps])
     return replace(plan, made_from=_digest(plan, job))
 
 
@@ -84,9 +84,11 @@ def _committed_at(step: StepState) -> float | None:
 
 
 def _again(plan: Plan, recompute: Collection[str]) -> Plan:
-    """The plan, in which some steps are made again, and all finished ones that follow from them or from what was removed."""
-    if not recompute and not any(step.removed for step in plan.steps):
-        return plan
+    """The plan, in which some steps are made again, and all finished ones that follow from them.
+
+    They follow as well from what was removed, and from what was undone where that will be made again; else, since something
+    newer stays in its place, only what the chain itself has made from it and shows.
+    """
     names = set(recompute) - {CHANGED}
     unknown = names - {name for step in plan.steps for name in (step.key, *step.name.split(", "))}
     if unknown:
@@ -96,18 +98,23 @@ def _again(plan: Plan, recompute: Collection[str]) -> Plan:
         )
     steps: list[StepState] = []
     remade: dict[str, str] = {}
+    undone: dict[str, str] = {}
     above = plan.execution.get_all_step_deps()
     for step in plan.steps:
-        after = next((remade[key] for key in sorted(above[unresolved(step.key)]) if key in remade), None)
+        key = unresolved(step.key)
+        sources = {**undone, **remade} if step.versions else remade
+        after = next((sources[one] for one in sorted(above[key]) if one in sources), None)
         asked = bool(names & {step.key, *step.name.split(", ")})
         why = "asked for" if asked else f"made by other {' and '.join(step.changed)}" if step.changed else ""
         if not step.is_run and (asked or after or (CHANGED in recompute and step.changed)):
             steps.append(replace(step, state=AGAIN, why=why or f"follows from {after}", made=None))
-            remade[unresolved(step.key)] = step.name
-        else:
-            steps.append(step)
-            if step.removed:
-                remade[unresolved(step.key)] = step.name
+            remade[key] = step.name
+            continue
+        steps.append(step)
+        if step.removed or (step.undone and not step.changes_nothing):
+            remade[key] = step.name
+        elif step.undone:
+            undone[key] = step.name
     return replace(plan, steps=steps)
 
 

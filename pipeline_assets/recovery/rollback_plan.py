@@ -233,7 +233,7 @@ def _tables(
     def look(output: Output) -> OfTable | NotRestorable | None:
         table = handles.newest(output)
         if table is None:
-            had_one = output.asset_key is not None and checkpoints.told_by(instance, run_ids, output.asset_key)
+            had_one = checkpoints.had_table(instance, run_ids, output.asset_key)
             return (
                 NotRestorable(table=output.location.uri, why="it is not there any more, which --stage leaves out")
                 if had_one

@@ -1,0 +1,127 @@
+"""A resume makes again what a rollback has undone, and what its chain had made from that."""
+
+import dagster as dg
+import pytest
+
+from pipeline_assets.delta.location import Location
+from pipeline_assets.recovery.owed import owed
+from pipeline_assets.recovery.plan import AGAIN, FINISHED, LEFT, Kept, Plan
+from pipeline_assets.recovery.refresh import refresh
+from pipeline_assets.recovery.resume import NotResumable, planned, resumable, resume
+from pipeline_assets_tests.recovery import evidence
+from pipeline_assets_tests.recovery.rolling import Shop, shown
+
+UNDONE = "undone by a rollback"
+
+
+@pytest.fixture
+def shop(instance: dg.DagsterInstance, tables: Location) -> Shop:
+    return Shop(instance, tables)
+
+
+def plan_of(shop: Shop, run: str) -> Plan:
+    return planned(shop.instance, resumable(shop.instance, run, dry=True), shop.job)
+
+
+def said(plan: Plan) -> list[tuple[str, str, str]]:
+    return [(step.name.removeprefix("shop/"), step.state, step.why) for step in plan.steps]
+
+
+def is_owed(shop: Shop) -> list[tuple[str, str]]:
+    return [(one.stage, one.why) for one in owed(shop.instance, shop.job)]
+
+
+def test_what_was_made_from_what_was_undone_is_made_again_too_as_a_chain_of_its_own(shop: Shop) -> None:
+    shop.run(1)
+    second = shop.run(2)
+    shop.undo(second, stage="shop/a")
+    shop.tell(3)
+    plan = plan_of(shop, second)
+    assert said(plan) == [
+        ("a", LEFT, UNDONE),
+        ("b", AGAIN, "follows from shop/a"),
+        ("c", AGAIN, "follows from shop/b"),
+    ]
+    assert plan.begins
+    done = resume(shop.instance, second, shop.job, agreed=plan)
+    assert (done.success, shop.computed) == (True, ["a", "b", "c"])
+    assert shop.values() == {"a": 3, "b": 3, "c": 3}
+    assert is_owed(shop) == []
+    written = [[chain for _, _, chain, _ in evidence.writes(place)] for place in shop.places()]
+    assert [chains[-2:] for chains in written] == [[second, done.run_id]] * 3
+    evidence.all_lawful(shop.instance, shop.places())
+    with pytest.raises(NotResumable):
+        resume(shop.instance, second, shop.job)
+
+
+def test_a_resume_that_begins_so_and_fails_is_continued_where_it_failed(shop: Shop) -> None:
+    second = shop.run(2)
+    shop.undo(second, stage="shop/a")
+    shop.broken = "c"
+    failed = resume(shop.instance, second, shop.job)
+    assert (failed.success, shop.values()["b"]) == (False, 2)
+    shop.broken = ""
+    shop.tell(3)
+    done = resume(shop.instance, str(failed.run_id), shop.job)
+    assert (done.success, shop.computed) == (True, ["c"])
+    assert shop.values() == {"a": 2, "b": 2, "c": 2}
+    assert is_owed(shop) == []
+
+
+def test_what_precedes_the_undone_stage_is_not_made_again(shop: Shop) -> None:
+    shop.run(1)
+    second = shop.run(2)
+    shop.undo(second, stage="shop/b")
+    shop.tell(3)
+    assert said(plan_of(shop, second)) == [
+        ("a", FINISHED, ""),
+        ("b", LEFT, UNDONE),
+        ("c", AGAIN, "follows from shop/b"),
+    ]
+    assert resume(shop.instance, second, shop.job).success
+    assert (shop.computed, shop.values()) == (["b", "c"], {"a": 2, "b": 2, "c": 2})
+
+
+def test_where_nothing_was_made_from_it_the_chain_is_continued(shop: Shop) -> None:
+    second = shop.run(2)
+    shop.undo(second, stage="shop/c")
+    shop.tell(3)
+    plan = plan_of(shop, second)
+    assert (said(plan)[2], plan.begins) == (("c", LEFT, UNDONE), False)
+    assert resume(shop.instance, second, shop.job).success
+    assert (shop.computed, shop.values()) == (["c"], {"a": 2, "b": 2, "c": 2})
+
+
+def test_nothing_follows_from_an_undone_stage_in_whose_place_something_newer_will_stay(shop: Shop) -> None:
+    second = shop.run(2)
+    shop.undo(second, stage="shop/b")
+    newer = shop.run(4)
+    before = [shown(place)["files"] for place in shop.places()]
+    plan = plan_of(shop, second)
+    assert [step.state for step in plan.steps] == [FINISHED, LEFT, FINISHED]
+    assert plan.steps[1].keeps == (Kept("shop/b", "*", evidence.version(shop.places()[1]), newer),)
+    assert resume(shop.instance, second, shop.job).success
+    assert [shown(place)["files"] for place in shop.places()] == before
+
+
+def test_but_what_the_chain_itself_had_made_from_it_does(shop: Shop) -> None:
+    second = shop.run(2)
+    shop.undo(second, stage="shop/b")
+    shop.run(4, "a", "b")
+    assert is_owed(shop) == [("shop/c", "stale")]
+    assert said(plan_of(shop, second))[2] == ("c", AGAIN, "follows from shop/b")
+    assert resume(shop.instance, second, shop.job).success
+    assert shop.values() == {"a": 4, "b": 4, "c": 4}
+    assert is_owed(shop) == []
+
+
+def test_what_a_refresh_has_made_of_older_data_is_made_again_of_what_is_made_again(shop: Shop) -> None:
+    shop.run(1)
+    second = shop.run(2)
+    done = shop.undo(second, stage="shop/a")
+    assert refresh(shop.instance, shop.job, done.id, ["shop/a"]).success
+    assert shop.values() == {"a": 1, "b": 1, "c": 1}
+    shop.tell(2)
+    assert resume(shop.instance, second, shop.job).success
+    assert shop.values() == {"a": 2, "b": 2, "c": 2}
+    assert is_owed(shop) == []
