@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import click
@@ -106,6 +106,9 @@ class Saying:
     refreshing: bool
     as_json: bool
 
+    printed: list[bytes] = field(default_factory=list)
+    """What the processes of a refresh have printed."""
+
     @contextmanager
     def working(self) -> Iterator[CodeLocation]:
         """While something is done; what stages print goes to stderr where stdout is a document's."""
@@ -163,7 +166,7 @@ def _make_owed(said: Saying) -> int:
         if still_open is not None:
             raise not_at_its_end(still_open)
         newest = max((number for one in found for number in one.plans), default=0)
-        made = owing(said.opened, job, newest, outputs, make=True)
+        made = owing(said.opened, job, newest, outputs, make=True, output=said.printed.append)
     return _say_owed(said, made, {})
 
 
@@ -175,12 +178,16 @@ def _owing(said: Saying, done: RolledBack) -> int:
         rows = ": other runs had replaced all of it, so no rows were changed" if replaced else ""
         click.echo(f"Done, by rollback {done.id}{rows}.")
     with said.working() as location:
-        made = owing(said.opened, location.job(ANY_ASSETS), done.id, stages, make=said.refreshing)
+        job, printed = location.job(ANY_ASSETS), said.printed.append
+        made = owing(said.opened, job, done.id, stages, make=said.refreshing, output=printed)
     return _say_owed(said, made, {"rollback": str(done.id), "plan": _document(done.plan)})
 
 
 def _say_owed(said: Saying, made: Refreshed, document: Mapping[str, Any]) -> int:
     report = None if made.success else _report(said, made)
+    if report is not None and not report.stages:  # what stages print, and their failures' traces, are in the run's logs
+        sys.stderr.buffer.write(b"".join(said.printed))
+        sys.stderr.flush()
     if said.as_json:
         left = [{**one.__dict__, "partition": None if one.partition == WHOLE else one.partition} for one in made.left]
         failure = {"failure": report.as_json()} if report is not None else {}
