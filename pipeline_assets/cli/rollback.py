@@ -16,7 +16,8 @@ from pipeline_assets.cli.refusals import DONE, FAILED, printing_to_stderr, refus
 from pipeline_assets.delta.names import WHOLE
 from pipeline_assets.delta.restorable import ChangedUnderHold
 from pipeline_assets.errors import PermanentError, describe
-from pipeline_assets.recovery.code_location import ANY_ASSETS, named_by
+from pipeline_assets.policy.commands import located, named_by
+from pipeline_assets.recovery.code_location import ANY_ASSETS
 from pipeline_assets.recovery.failure_report import FailureReport, report_of
 from pipeline_assets.recovery.refresh import Refreshed, owing
 from pipeline_assets.recovery.rollback import RolledBack, continue_, open_rollback, roll_back
@@ -93,7 +94,8 @@ def rollback_command(
                 return _continue(said, overwrite=overwrite)
             return _roll_back(said, asked, dry_run=dry_run, yes=yes)
         except ChangedUnderHold as error:  # not refused: some tables may be back
-            click.echo(json.dumps({"stopped": str(error)}) if as_json else f"Stopped: {error}", err=not as_json)
+            why = located(str(error), module)
+            click.echo(json.dumps({"stopped": why}) if as_json else f"Stopped: {why}", err=not as_json)
             return FAILED
 
 
@@ -191,7 +193,7 @@ def _say_owed(said: Saying, made: Refreshed, document: Mapping[str, Any]) -> int
     if said.as_json:
         left = [{**one.__dict__, "partition": None if one.partition == WHOLE else one.partition} for one in made.left]
         failure = {"failure": report.as_json()} if report is not None else {}
-        refused = {"not_made": made.refused} if made.refused else {}
+        refused = {"not_made": located(made.refused, said.module)} if made.refused else {}
         click.echo(json.dumps({**document, "runs": list(made.runs), "owed": left, **failure, **refused}))
         return DONE if made.success else FAILED
     for run in made.runs if made.success or made.refused else made.runs[:-1]:
@@ -205,7 +207,7 @@ def _say_owed(said: Saying, made: Refreshed, document: Mapping[str, Any]) -> int
     for line in report.lines() if report is not None else ():
         click.echo(line, err=True)
     if made.refused:
-        click.echo(f"Not made again: {made.refused}", err=True)
+        click.echo(f"Not made again: {located(made.refused, said.module)}", err=True)
     return DONE if made.success else FAILED
 
 

@@ -13,7 +13,7 @@ from pipeline_assets.errors import DamagedTable
 from pipeline_assets.io.hearing import RECENT
 from pipeline_assets.io.outputs import Output
 from pipeline_assets.io.partitions import partitions_among
-from pipeline_assets.recovery.code_location import named_by
+from pipeline_assets.policy.commands import named_by, to_resume
 from pipeline_assets.recovery.run_ends import KILLED, Runs
 from pipeline_assets.recovery.told import Told
 
@@ -50,7 +50,7 @@ class Comparing:
 
     def __init__(self, instance: DagsterInstance, runs: Runs, module: str | None) -> None:
         self.instance, self.runs = instance, runs
-        self.more = named_by(module)
+        self.module, self.more = module, named_by(module)
 
     def disagreements(self, output: Output, shown: Shown, told: Told, *, exact: bool = False) -> list[Disagreement]:
         """Those of a stage. exact: each partition's event is asked for, not only those that may be lost."""
@@ -145,6 +145,6 @@ class Comparing:
             return None  # it is about to send it
         mend = self._adopt(output)
         if seen is not None and seen.resume is not None and told.unfinished.get(key) == run:
-            mend = f"pipeline-assets resume {seen.resume}{self.more}"
+            mend = to_resume(seen.resume, self.module)
         why = f"version {version} was committed, and its event was lost"
         return Disagreement(output.name, key, LOST, why, mend, version)

@@ -8,6 +8,7 @@ from typing import Any
 
 from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, JobDefinition
 
+from pipeline_assets.policy.commands import to_resume
 from pipeline_assets.recovery.changed import changed_since, code_versions
 from pipeline_assets.recovery.durations import usual_seconds
 from pipeline_assets.recovery.overtaken import forecast
@@ -33,7 +34,7 @@ class StalePlan(NotResumable):
         self.agreed, self.now = agreed, now
         super().__init__(
             f"The plan {agreed} of run {run_id} is stale: what it was made from has changed (a run, a table, the code, the "
-            f"configuration), and the plan is {now} now. Nothing was changed; `pipeline-assets resume {run_id} --dry-run` "
+            f"configuration), and the plan is {now} now. Nothing was changed; `{to_resume(run_id, option='--dry-run')}` "
             "shows it."
         )
 

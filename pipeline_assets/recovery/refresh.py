@@ -13,6 +13,7 @@ from pipeline_assets.delta.names import WHOLE
 from pipeline_assets.delta.record import Part as Made
 from pipeline_assets.delta.table import open_table
 from pipeline_assets.errors import describe
+from pipeline_assets.policy.commands import to_resume
 from pipeline_assets.recovery.code_location import QUIET, definition_of
 from pipeline_assets.recovery.launch import NotStarted, Part, created_run
 from pipeline_assets.recovery.owed import KEPT, Owed, owed_after
@@ -38,7 +39,7 @@ class Refreshed:
     def failure(self) -> str:
         """Of what it failed, and what continues it."""
         last = "".join(self.runs[-1:])
-        return self.refused or f"Run {last} failed; `pipeline-assets resume {last}`."
+        return self.refused or f"Run {last} failed; `{to_resume(last)}`."
 
 
 def refresh(
