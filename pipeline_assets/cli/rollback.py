@@ -21,7 +21,8 @@ from pipeline_assets.recovery.code_location import ANY_ASSETS
 from pipeline_assets.recovery.failure_report import FailureReport, report_of
 from pipeline_assets.recovery.refresh import Refreshed, owing
 from pipeline_assets.recovery.rollback import RolledBack, continue_, open_rollback, roll_back
-from pipeline_assets.recovery.rollback_plan import TO, UNDO, Asked, Plan, plan_of
+from pipeline_assets.recovery.rollback_plan import TO, UNDO, Asked, Plan
+from pipeline_assets.recovery.rollback_planning import plan_of
 from pipeline_assets.recovery.rollback_store import Store, not_at_its_end
 from pipeline_assets.recovery.rollback_targets import LIVE, NEVER
 from pipeline_assets.recovery.rollback_words import becomes, is_owed

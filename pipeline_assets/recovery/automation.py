@@ -140,9 +140,8 @@ def _recover(instance: dg.DagsterInstance, config: Recovery, jobs: Jobs) -> str:
         return "Nothing of it was left to run."
     if ended.is_success:
         return f"Run {ended.run_id} has continued it, and succeeded."
-    return "\n".join(
-        [f"Run {ended.run_id} has continued it, and ended {ended.status.value}.", *four_lines(instance, ended, job, module_of(ended))]
-    )
+    four = four_lines(instance, ended, job, module_of(ended))
+    return "\n".join([f"Run {ended.run_id} has continued it, and ended {ended.status.value}.", *four])
 
 
 def recovery_sensor(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from dagster import DagsterInstance
 
-from pipeline_assets import checkpoints
+from pipeline_assets import checkpoint_log
 from pipeline_assets.chains import Chain
 from pipeline_assets.delta.decide import Name
 from pipeline_assets.delta.record import chain_id
@@ -56,8 +56,8 @@ def taken_back(instance: DagsterInstance, chain: Chain, committed: Committed) ->
     for key, (_, part) in made_by(table, output.name, keys, chain.first).items():
         found[key].add(part.name(output.name, key))
     if output.asset_key is not None:
-        told = checkpoints.told_by(instance, chain.runs, output.asset_key, table.id)
-        for ones in checkpoints.of_chain(instance, chain, output.asset_key, keys, table.id).values():
+        told = checkpoint_log.told_by(instance, chain.runs, output.asset_key, table.id)
+        for ones in checkpoint_log.of_chain(instance, chain, output.asset_key, keys, table.id).values():
             told += ones
         for one in told:
             if one.partition in found:
@@ -67,4 +67,6 @@ def taken_back(instance: DagsterInstance, chain: Chain, committed: Committed) ->
 
 def is_removed(instance: DagsterInstance, chain: Chain, committed: Committed) -> bool:
     """Whether there is no table of what the chain has written into one; a stage that returned nothing never had any."""
-    return committed.table is None and checkpoints.had_table(instance, chain.runs, committed.written.output.asset_key)
+    return committed.table is None and checkpoint_log.had_table(
+        instance, chain.runs, committed.written.output.asset_key
+    )

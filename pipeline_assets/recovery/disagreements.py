@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from dagster import DagsterInstance
 
-from pipeline_assets import checkpoints
+from pipeline_assets import checkpoint_log
 from pipeline_assets.delta.names import WHOLE
 from pipeline_assets.delta.record import chain_id
 from pipeline_assets.delta.table import Table
@@ -109,7 +109,7 @@ class Comparing:
             suspects = self._may_be_lost(output, table, shown, told, suspects)
         versions = {key: shown.versions[key] for key in suspects}
         # Not by the newest event, which Dagster keeps beside the log also where its run was deleted.
-        lost = checkpoints.unheard(self.instance, output.asset_key, versions, table.id)
+        lost = checkpoint_log.unheard(self.instance, output.asset_key, versions, table.id)
         return [one for key in sorted(lost) if (one := self._of_lost(output, table, key, versions[key], told))]
 
     def _may_be_lost(self, output: Output, table: Table, shown: Shown, told: Told, keys: Sequence[str]) -> list[str]:

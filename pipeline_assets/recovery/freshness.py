@@ -6,7 +6,7 @@ from functools import cache
 
 from dagster import DagsterInstance, IdentityPartitionMapping, JobDefinition, TimeWindowPartitionMapping
 
-from pipeline_assets import checkpoints
+from pipeline_assets import checkpoint_log
 from pipeline_assets.delta import names
 from pipeline_assets.delta.decide import Mode, Name
 from pipeline_assets.delta.names import WHOLE
@@ -165,7 +165,7 @@ class Looking:
 
         def part(partition: str, version: int) -> Part | None:
             assert output.asset_key is not None
-            found = checkpoints.of_version(self.instance, output.asset_key, partition, version, table.id)
+            found = checkpoint_log.of_version(self.instance, output.asset_key, partition, version, table.id)
             return found.part if found is not None and found.part.chain else None
 
         return part

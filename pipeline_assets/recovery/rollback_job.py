@@ -13,7 +13,8 @@ from pipeline_assets.policy.commands import located, module_of
 from pipeline_assets.recovery.code_location import ANY_ASSETS, NEVER_AGAIN, ROLLBACK_JOB, job_beside
 from pipeline_assets.recovery.refresh import Refreshed, owing
 from pipeline_assets.recovery.rollback import RolledBack, continue_, open_rollback, roll_back
-from pipeline_assets.recovery.rollback_plan import TO, UNDO, Asked, NotRolledBack, Plan, plan_of
+from pipeline_assets.recovery.rollback_plan import TO, UNDO, Asked, NotRolledBack, Plan
+from pipeline_assets.recovery.rollback_planning import plan_of
 from pipeline_assets.recovery.rollback_words import is_owed, plan_table
 
 

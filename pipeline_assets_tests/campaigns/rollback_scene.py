@@ -25,7 +25,8 @@ from pipeline_assets.cli.location import CodeLocation
 from pipeline_assets.delta.location import Location
 from pipeline_assets.faults import VARIABLE
 from pipeline_assets.recovery.code_location import ANY_ASSETS
-from pipeline_assets.recovery.rollback_plan import UNDO, Asked, plan_of
+from pipeline_assets.recovery.rollback_plan import UNDO, Asked
+from pipeline_assets.recovery.rollback_planning import plan_of
 from pipeline_assets.settings import io_manager
 from pipeline_assets_tests.conftest import INSTANCE
 from pipeline_assets_tests.recovery.evidence import rows

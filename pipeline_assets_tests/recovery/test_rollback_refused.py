@@ -18,7 +18,8 @@ from pipeline_assets.delta.location import Location
 from pipeline_assets.delta.log import log_of
 from pipeline_assets.delta.restorable import NotRestorable
 from pipeline_assets.recovery.rollback import continue_, roll_back
-from pipeline_assets.recovery.rollback_plan import UNDO, Asked, NotRolledBack, plan_of
+from pipeline_assets.recovery.rollback_plan import UNDO, Asked, NotRolledBack
+from pipeline_assets.recovery.rollback_planning import plan_of
 from pipeline_assets.recovery.rollback_store import Store
 from pipeline_assets.settings import io_manager
 from pipeline_assets_tests.recovery import evidence
