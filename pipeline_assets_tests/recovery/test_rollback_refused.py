@@ -120,7 +120,7 @@ def log_clean_up(shop: Shop) -> None:
     [
         (
             foreign,
-            "foreign commit (WRITE) on top of what would be undone; if it is meant, `pipeline-assets adopt shop/b`",
+            "foreign commit (WRITE) on top of what would be undone; if it is meant, `pipeline-assets adopt shop/b -m",
         ),
         (vacuum, "was vacuumed"),
         (vacuum_at_work, "a VACUUM began at version 2 and has not ended"),
