@@ -21,6 +21,7 @@ from pipeline_assets.chains import Chain, chain_of, steps_of, succeeded
 from pipeline_assets.delta.names import WHOLE
 from pipeline_assets.errors import PermanentError
 from pipeline_assets.io.hearing import hear
+from pipeline_assets.io.merge_config import WriteMode
 from pipeline_assets.io.outputs import Settings, of_asset
 from pipeline_assets.io.step_outputs import Written
 from pipeline_assets.io_manager import CheckpointIOManager, DeltaCheckpointIOManager
@@ -53,9 +54,9 @@ class StepState:
     name: the assets that it makes, or its own key. state: `finished`, `committed` (its event was lost), `left`, or `again`
     (finished, and to be made again). versions: of its tables, where what the chain wrote is live. undone: a rollback took
     back what it had finished. removed: a table of it is there no more. made: when it succeeded, seconds since 1970. why: it
-    is run. seconds: how long it took of late, None where nobody knows. changed: what is another now than when it was made,
-    `code` or `configuration`. keeps: what a newer chain has put there. written: the outputs that it writes into tables of
-    ours. committed: what the chain has live in them.
+    is run, or stays where it would be. seconds: how long it took of late, None where nobody knows. changed: what is another
+    now than when it was made, `code` or `configuration`. keeps: what a newer chain has put there. written: the outputs that
+    it writes into tables of ours. committed: what the chain has live in them.
     """
 
     key: str
@@ -76,6 +77,12 @@ class StepState:
     def is_run(self) -> bool:
         """Whether a resume runs it."""
         return self.state in {LEFT, AGAIN}
+
+    @property
+    def stays_by(self) -> str:
+        """The write mode by which it would not replace what is there, but add to it, fail or do nothing; else nothing."""
+        modes = (one.output.write_mode for one in self.written)
+        return next((mode.value for mode in modes if mode not in (WriteMode.overwrite, WriteMode.merge)), "")
 
     @property
     def changes_nothing(self) -> bool:

@@ -88,7 +88,8 @@ def _again(plan: Plan, recompute: Collection[str]) -> Plan:
     """The plan, in which some steps are made again, and all finished ones that follow from them.
 
     They follow as well from what was removed, and from what was undone where that will be made again; else, since something
-    newer stays in its place, only what the chain itself has made from it and shows.
+    newer stays in its place, only what the chain itself has made from it and shows. Not what is not replaced by
+    that: rows that are appended would be there twice.
     """
     names = set(recompute) - {CHANGED}
     unknown = names - {name for step in plan.steps for name in (step.key, *step.name.split(", "))}
@@ -107,11 +108,15 @@ def _again(plan: Plan, recompute: Collection[str]) -> Plan:
         after = next((sources[one] for one in sorted(above[key]) if one in sources), None)
         asked = bool(names & {step.key, *step.name.split(", ")})
         why = "asked for" if asked else f"made by other {' and '.join(step.changed)}" if step.changed else ""
-        if not step.is_run and (asked or after or (CHANGED in recompute and step.changed)):
+        wanted = asked or (CHANGED in recompute and bool(step.changed))
+        if not step.is_run and (wanted or (after and not step.stays_by)):
             steps.append(replace(step, state=AGAIN, why=why or f"follows from {after}", made=None))
             remade[key] = step.name
             continue
-        steps.append(step)
+        stays = not step.is_run and bool(after)
+        steps.append(
+            replace(step, why=f"mode {step.stays_by}: stays, though it was made from {after}") if stays else step
+        )
         if step.removed or (step.undone and not step.changes_nothing):
             remade[key] = step.name
         elif step.undone:

@@ -9,18 +9,20 @@ from dagster._core.definitions.reconstruct import ReconstructableJob
 from dagster._core.errors import DagsterInvalidConfigError
 from dagster._core.storage.tags import PARTITION_NAME_TAG
 
+from pipeline_assets.delta.decide import Mode
 from pipeline_assets.delta.names import WHOLE
 from pipeline_assets.delta.record import Part as Made
 from pipeline_assets.delta.table import open_table
 from pipeline_assets.errors import describe
 from pipeline_assets.policy.commands import to_resume
 from pipeline_assets.recovery.code_location import QUIET, definition_of
+from pipeline_assets.recovery.freshness import Looking
 from pipeline_assets.recovery.launch import NotStarted, Part, created_run
-from pipeline_assets.recovery.owed import KEPT, Owed, owed_after
+from pipeline_assets.recovery.owed import KEPT, STALE, Owed, owed_after
 from pipeline_assets.recovery.plan import NotResumable
 from pipeline_assets.recovery.resume import created
 from pipeline_assets.recovery.supervising import Output, Stop, executed, supervise
-from pipeline_assets.recovery.tables import outputs_of
+from pipeline_assets.recovery.tables import Outputs, outputs_of
 
 REFRESHES_TAG = "pipeline_assets/refreshes"
 """Of a run that makes again what a rollback has left to be made: the rollback's id."""
@@ -58,21 +60,55 @@ def refresh(
     definition = definition_of(job)
     runs: list[str] = []
     stages = list(stages)
+    outputs = outputs_of(instance, definition)
     left = owed_after(instance, definition, stages)
     seen: list[Sequence[Owed]] = []
     stop = Stop()
-    while left and left not in seen:
+    while (makeable := _makeable(left, outputs)) and left not in seen:
         seen.append(left)
         try:
             with stop.listening():
-                run_id, success = _make(instance, job, left, rollback, stop, output)
+                run_id, success = _make(instance, job, makeable, rollback, stop, output)
         except (NotStarted, NotResumable, DagsterInvalidConfigError) as error:
             return Refreshed(runs, False, left, str(error))
         runs += [run_id] if run_id is not None else []
         left = owed_after(instance, definition, stages)
         if not success:
             return Refreshed(runs, False, left)
+    appended = [one for one in left if _stays(one, outputs)]
+    if appended:
+        return Refreshed(runs, False, left, _twice(Looking(instance, definition), appended))
     return Refreshed(runs, True, left)
+
+
+def _stays(one: Owed, outputs: Outputs) -> bool:
+    """Whether it was appended: made again it would be there twice."""
+    return one.why == STALE and outputs[one.stage].mode is Mode.APPEND
+
+
+def _makeable(left: Sequence[Owed], outputs: Outputs) -> list[Owed]:
+    """Of what is owed what is mended by making it again: not what was appended, nor what was made from that alone."""
+    stays: set[str] = set()
+    found = []
+    for one in left:
+        if _stays(one, outputs) or (one.why == STALE and set(one.inputs) <= stays):
+            stays.add(one.stage)
+        else:
+            found.append(one)
+    return found
+
+
+def _twice(looking: Looking, appended: Sequence[Owed]) -> str:
+    named = ", ".join(describe(one.stage, one.partition) for one in appended)
+    undo = dict.fromkeys(
+        f"`pipeline-assets rollback --undo {part.chain} --stage {one.stage}`"
+        for one in appended
+        for part in looking.made_from_undone(looking.outputs[one.stage], one.partition)
+    )
+    return (
+        f"{named} was appended, and would be there twice. Nothing was started for it; {', '.join(undo)} takes out what was "
+        "made from what is undone."
+    )
 
 
 def owing(

@@ -3,15 +3,19 @@
 import dagster as dg
 import pytest
 
+from pipeline_assets.cli.resume_text import plan_lines
 from pipeline_assets.delta.location import Location
 from pipeline_assets.recovery.owed import owed
 from pipeline_assets.recovery.plan import AGAIN, FINISHED, LEFT, Kept, Plan
 from pipeline_assets.recovery.refresh import refresh
 from pipeline_assets.recovery.resume import NotResumable, planned, resumable, resume
+from pipeline_assets.recovery.rollback import roll_back
+from pipeline_assets.recovery.rollback_plan import UNDO, Asked
 from pipeline_assets_tests.recovery import evidence
+from pipeline_assets_tests.recovery.journal import Journal
 from pipeline_assets_tests.recovery.rolling import Shop, shown
 
-UNDONE = "undone by a rollback"
+TAKEN_BACK = "undone by a rollback"
 
 
 @pytest.fixture
@@ -38,7 +42,7 @@ def test_what_was_made_from_what_was_undone_is_made_again_too_as_a_chain_of_its_
     shop.tell(3)
     plan = plan_of(shop, second)
     assert said(plan) == [
-        ("a", LEFT, UNDONE),
+        ("a", LEFT, TAKEN_BACK),
         ("b", AGAIN, "follows from shop/a"),
         ("c", AGAIN, "follows from shop/b"),
     ]
@@ -75,7 +79,7 @@ def test_what_precedes_the_undone_stage_is_not_made_again(shop: Shop) -> None:
     shop.tell(3)
     assert said(plan_of(shop, second)) == [
         ("a", FINISHED, ""),
-        ("b", LEFT, UNDONE),
+        ("b", LEFT, TAKEN_BACK),
         ("c", AGAIN, "follows from shop/b"),
     ]
     assert resume(shop.instance, second, shop.job).success
@@ -87,7 +91,7 @@ def test_where_nothing_was_made_from_it_the_chain_is_continued(shop: Shop) -> No
     shop.undo(second, stage="shop/c")
     shop.tell(3)
     plan = plan_of(shop, second)
-    assert (said(plan)[2], plan.begins) == (("c", LEFT, UNDONE), False)
+    assert (said(plan)[2], plan.begins) == (("c", LEFT, TAKEN_BACK), False)
     assert resume(shop.instance, second, shop.job).success
     assert (shop.computed, shop.values()) == (["c"], {"a": 2, "b": 2, "c": 2})
 
@@ -125,3 +129,34 @@ def test_what_a_refresh_has_made_of_older_data_is_made_again_of_what_is_made_aga
     assert resume(shop.instance, second, shop.job).success
     assert shop.values() == {"a": 2, "b": 2, "c": 2}
     assert is_owed(shop) == []
+
+
+def test_what_was_appended_is_not_there_twice_and_the_plan_says_that_it_stays(
+    instance: dg.DagsterInstance, tables: Location
+) -> None:
+    journal = Journal(instance, tables)
+    journal.run(1)
+    second = journal.run(2)
+    roll_back(instance, journal.job, Asked(UNDO, second, "journal/said"))
+    plan = planned(instance, resumable(instance, second, dry=True), journal.job)
+    assert [step.state for step in plan.steps] == [LEFT, FINISHED, FINISHED]
+    assert plan.steps[1].why == "mode append: stays, though it was made from journal/said"
+    assert any(plan.steps[1].why in line for line in plan_lines(plan))
+    assert resume(instance, second, journal.job).success
+    assert journal.values() == ([2], [1, 2], [2])
+
+
+def test_a_refresh_does_not_append_again_and_says_what_takes_it_out(
+    instance: dg.DagsterInstance, tables: Location
+) -> None:
+    journal = Journal(instance, tables)
+    journal.run(1)
+    second = journal.run(2)
+    done = roll_back(instance, journal.job, Asked(UNDO, second, "journal/said"))
+    refused = refresh(instance, journal.job, done.id, ["journal/said"])
+    assert (refused.runs, refused.success, journal.values()) == ([], False, ([1], [1, 2], [2]))
+    assert f"`pipeline-assets rollback --undo {second} --stage journal/lines` takes out" in refused.failure
+    done = roll_back(instance, journal.job, Asked(UNDO, second, "journal/lines"))
+    assert refresh(instance, journal.job, done.id, ["journal/said", "journal/lines"]).success
+    assert journal.values() == ([1], [1], [1])
+    assert owed(instance, journal.job) == []
