@@ -1,6 +1,7 @@
 """A resume makes again what a rollback has undone, and what its chain had made from that."""
 
 import dagster as dg
+import polars as pl
 import pytest
 
 from pipeline_assets.cli.resume_text import plan_lines
@@ -11,9 +12,10 @@ from pipeline_assets.recovery.refresh import refresh
 from pipeline_assets.recovery.resume import NotResumable, planned, resumable, resume
 from pipeline_assets.recovery.rollback import roll_back
 from pipeline_assets.recovery.rollback_plan import UNDO, Asked
+from pipeline_assets.settings import io_manager
 from pipeline_assets_tests.recovery import evidence
 from pipeline_assets_tests.recovery.journal import Journal
-from pipeline_assets_tests.recovery.rolling import Shop, shown
+from pipeline_assets_tests.recovery.rolling import Shop, shown, values
 
 TAKEN_BACK = "undone by a rollback"
 
@@ -129,6 +131,36 @@ def test_what_a_refresh_has_made_of_older_data_is_made_again_of_what_is_made_aga
     assert resume(shop.instance, second, shop.job).success
     assert shop.values() == {"a": 2, "b": 2, "c": 2}
     assert is_owed(shop) == []
+
+
+def test_one_partition_of_a_range_is_made_again_with_what_gathers_it(
+    instance: dg.DagsterInstance, tables: Location
+) -> None:
+    @dg.asset(
+        key_prefix="range",
+        partitions_def=dg.StaticPartitionsDefinition(["a", "b", "c"]),
+        metadata={"partition_expr": "key"},
+        backfill_policy=dg.BackfillPolicy.single_run(),
+    )
+    def rows(context: dg.AssetExecutionContext) -> pl.DataFrame:
+        return pl.DataFrame({"key": context.partition_keys, "n": 1})
+
+    @dg.asset(key_prefix="range")
+    def total(rows: pl.DataFrame) -> pl.DataFrame:
+        return pl.DataFrame({"keys": [rows.height]})
+
+    defs = dg.Definitions([rows, total], resources={"io_manager": io_manager()}, executor=dg.in_process_executor)
+    job = defs.resolve_implicit_global_asset_job_def()
+    window = {"dagster/asset_partition_range_start": "a", "dagster/asset_partition_range_end": "c"}
+    run = job.execute_in_process(instance=instance, tags=window).run_id
+    roll_back(instance, job, Asked(UNDO, run, partition="b"))
+    assert values(tables.child("range", "rows"), "key") == ["a", "c"]
+    plan = planned(instance, resumable(instance, run, dry=True), job)
+    assert [(step.name, step.state) for step in plan.steps] == [("range/rows", LEFT), ("range/total", AGAIN)]
+    assert resume(instance, run, job, agreed=plan).success
+    assert values(tables.child("range", "rows"), "key") == ["a", "b", "c"]
+    assert values(tables.child("range", "total"), "keys") == [3]
+    assert owed(instance, job) == []
 
 
 def test_what_was_appended_is_not_there_twice_and_the_plan_says_that_it_stays(
