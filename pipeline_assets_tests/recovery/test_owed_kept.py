@@ -150,11 +150,12 @@ def test_nothing_is_made_again_of_what_a_deleted_run_has_made_and_it_says_which_
     before = shop.values()
     done = CliRunner().invoke(cli, ["rollback", "--refresh", "-m", shop.module])
     assert done.exit_code == 1
+    both = 'key:"shop/b" or key:"shop/c"'
     assert done.stderr == (
         f"Not made again: Run {second}, which made what is there of shop/b, was deleted, so it is not known how it was "
-        f'configured. Nothing was started; `pipeline-assets run default --select \'key:"shop/b" or key:"shop/c"\'` '
-        "makes it, with --config FILE where it is to be configured.\n"
+        f"configured. Nothing was started; `pipeline-assets run default --select '{both}' -m {shop.module}` makes it, with "
+        "--config FILE where it is to be configured.\n"
     )
     assert (shop.values(), len(shop.instance.get_runs())) == (before, 1)
-    chosen = narrowed(shop.defs.get_repository_def(), shop.job, Pipeline("shop_job"), 'key:"shop/b" or key:"shop/c"')
+    chosen = narrowed(shop.defs.get_repository_def(), shop.job, Pipeline("shop_job"), both)
     assert chosen.assets == {dg.AssetKey(["shop", "b"]), dg.AssetKey(["shop", "c"])}
