@@ -38,7 +38,8 @@ def roll_back(root: Path) -> Numbers:
     """So many rollbacks of a run, each after two runs that wrote all of it anew."""
     from pipeline_assets import DeltaCheckpointIOManager
     from pipeline_assets.recovery.rollback import roll_back as back
-    from pipeline_assets.recovery.rollback_plan import UNDO, Asked, plan_of
+    from pipeline_assets.recovery.rollback_plan import UNDO, Asked
+    from pipeline_assets.recovery.rollback_planning import plan_of
 
     quiet = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}
     resources = {"io_manager": DeltaCheckpointIOManager(root_uri=str(root / "tables"))}

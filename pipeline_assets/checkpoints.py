@@ -1,26 +1,16 @@
-"""The checkpoint log: what a materialization's metadata says, and what the event log remembers by it.
-
-The only place where the metadata keys are spelled.
-"""
+"""The checkpoint log's entries: what a materialization's metadata says. The only place where its keys are spelled."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
 from dagster import (
-    AssetKey,
-    AssetMaterialization,
-    AssetRecordsFilter,
-    DagsterEventType,
-    DagsterInstance,
-    EventLogRecord,
     MetadataValue,
 )
 from deltalake import Schema
 
-from pipeline_assets.chains import Chain
 from pipeline_assets.delta.decide import Pin
 from pipeline_assets.delta.names import WHOLE
 from pipeline_assets.delta.record import Part
@@ -44,9 +34,6 @@ READ_BY = "checkpoint/read_by"
 TOLD = "checkpoint/told"
 """In an engine event: for each input the table and version from which the step is computed again, at least."""
 NOTES = "checkpoint/notes"
-_SLACK_SECONDS = 3600.0
-"""How far the clocks of hosts may differ when the event log is searched from a chain's beginning on."""
-_FIRST_PAGE, _PAGE = 4, 200
 
 
 @dataclass(frozen=True)
@@ -150,162 +137,6 @@ def checkpoint_of(event: dg.AssetMaterialization, event_id: int) -> Checkpoint |
     return Checkpoint(
         event.partition or WHOLE, int(_number(said[VERSION])), str(said.get(TABLE_ID, "")), part, event_id
     )
-
-
-def remembered(
-    instance: DagsterInstance, asset_key: AssetKey, partitions: Sequence[str], since: float | None = None
-) -> Iterator[Checkpoint]:
-    """Checkpoints of an asset's partitions in the event log, newest event first."""
-    for checkpoint, _ in _told(instance, asset_key, partitions, since):
-        yield checkpoint
-
-
-def _told(
-    instance: DagsterInstance, asset_key: AssetKey, partitions: Sequence[str], since: float | None
-) -> Iterator[tuple[Checkpoint, AssetMaterialization]]:
-    """The same with the events, of which a page is fetched when it is wanted: of one partition few will do, mostly."""
-    keys = None if WHOLE in partitions else list(partitions)
-    wanted = AssetRecordsFilter(asset_key=asset_key, asset_partitions=keys, after_timestamp=since)
-    for record in records(instance, wanted, _FIRST_PAGE if len(partitions) == 1 else _PAGE):
-        event = record.asset_materialization
-        checkpoint = checkpoint_of(event, record.storage_id) if event is not None else None
-        if event is not None and checkpoint is not None:
-            yield checkpoint, event
-
-
-def records(
-    instance: DagsterInstance, wanted: AssetRecordsFilter, first: int, page: int = _PAGE
-) -> Iterator[EventLogRecord]:
-    """Materializations, newest first, by pages. first, page: how many the first one has, and the others."""
-    cursor: str | None = None
-    limit = first
-    while True:
-        found = instance.fetch_materializations(wanted, limit, cursor)
-        yield from found.records
-        if not found.has_more:
-            return
-        cursor, limit = found.cursor, page
-
-
-def of_version(
-    instance: DagsterInstance, asset_key: AssetKey, partition: str, version: int, table_id: str
-) -> Checkpoint | None:
-    """The checkpoint that made a version of a table, if the event log knows it."""
-    for checkpoint in remembered(instance, asset_key, [partition]):
-        if checkpoint.version == version and checkpoint.table_id == table_id:
-            return checkpoint
-        if checkpoint.table_id == table_id and checkpoint.version < version:
-            return None
-    return None
-
-
-def events_of(
-    instance: DagsterInstance,
-    asset_key: AssetKey,
-    versions: Mapping[str, int],
-    table_id: str,
-    since: float | None = None,
-) -> dict[str, AssetMaterialization]:
-    """For a version of each of some partitions the event by the run that made it; else the newest of whoever told it.
-
-    since: before this (seconds since 1970) there is none, by whatever clock.
-    """
-    after = since - _SLACK_SECONDS if since is not None else None
-    found: dict[str, AssetMaterialization] = {}
-    missing = set(versions)
-    if not missing:
-        return found
-    for one, event in _told(instance, asset_key, list(versions), after):
-        if one.table_id != table_id or versions.get(one.partition) != one.version:
-            continue
-        if not set(FLAGS.values()) & event.metadata.keys():
-            found[one.partition] = event
-            missing.discard(one.partition)
-            if not missing:
-                break
-        found.setdefault(one.partition, event)
-    return found
-
-
-def unheard(instance: DagsterInstance, asset_key: AssetKey, versions: Mapping[str, int], table_id: str) -> set[str]:
-    """Of the versions that are live in some partitions: those partitions whose version no event speaks of."""
-    missing = dict(versions)
-    if not missing:
-        return set()
-    oldest = min(missing.values())
-    for checkpoint in remembered(instance, asset_key, list(versions)):
-        if checkpoint.table_id == table_id and missing.get(checkpoint.partition) == checkpoint.version:
-            del missing[checkpoint.partition]
-        if not missing or (checkpoint.table_id == table_id and checkpoint.version < oldest and len(versions) == 1):
-            break
-    return set(missing)
-
-
-def searched_since(instance: DagsterInstance, chain: Chain) -> float | None:
-    """Before this (seconds since 1970) a chain wrote nothing, by whatever clock; None where its first run was deleted."""
-    if chain.first not in _began:
-        run = instance.get_run_record_by_id(chain.first)
-        if run is None:
-            return None
-        _began[chain.first] = run.create_timestamp.timestamp()
-    return _began[chain.first] - _SLACK_SECONDS
-
-
-_began: dict[str, float] = {}
-"""When the runs began that this process was asked about: that does not change."""
-
-
-def of_chain(
-    instance: DagsterInstance, chain: Chain, asset_key: AssetKey, partitions: Sequence[str], table_id: str
-) -> dict[str, list[Checkpoint]]:
-    """What a chain committed of some partitions, by the event log: newest first for each."""
-    since = searched_since(instance, chain)
-    found: dict[str, list[Checkpoint]] = {}
-    for checkpoint in remembered(instance, asset_key, partitions, since):
-        if checkpoint.part.chain == chain.first and checkpoint.table_id == table_id:
-            found.setdefault(checkpoint.partition, []).append(checkpoint)
-    return found
-
-
-def told_by(
-    instance: DagsterInstance, runs: Sequence[str], asset_key: AssetKey, table_id: str | None = None
-) -> list[Checkpoint]:
-    """The checkpoints of an asset that the events of some runs speak of, also those that they kept or skipped.
-
-    table_id: only those in this table.
-    """
-    found = []
-    for run_id in runs:
-        for entry in instance.all_logs(run_id, of_type=DagsterEventType.ASSET_MATERIALIZATION):
-            event = entry.asset_materialization
-            checkpoint = checkpoint_of(event, 0) if event is not None and event.asset_key == asset_key else None
-            if checkpoint is not None and table_id in (None, checkpoint.table_id):
-                found.append(checkpoint)
-    return found
-
-
-def record_event(instance: DagsterInstance, asset_key: AssetKey, partition: str, said: Mapping[str, Any]) -> None:
-    """Send a materialization event that no run sends."""
-    instance.report_runless_asset_event(
-        AssetMaterialization(
-            asset_key=asset_key, partition=None if partition == WHOLE else partition, metadata=dict(said)
-        )
-    )
-
-
-def failed_check(instance: DagsterInstance, chain: Chain, asset_key: AssetKey) -> int | None:
-    """When (ms) a blocking check on the asset failed in this chain, if that is its newest word; None where all is well.
-
-    A checkpoint of an attempt that began before counts as undone for its own chain: a resume makes it again.
-    """
-    failed: dict[str, int | None] = {}
-    for run_id in chain.runs:
-        for entry in instance.all_logs(run_id, of_type=DagsterEventType.ASSET_CHECK_EVALUATION):
-            verdict = entry.get_dagster_event().asset_check_evaluation_data
-            if verdict.asset_key == asset_key:
-                bad = verdict.blocking and not verdict.passed
-                failed[verdict.check_name] = int(entry.timestamp * 1000) if bad else None
-    return max((moment for moment in failed.values() if moment is not None), default=None)
 
 
 def _object(value: Any) -> dict[str, Any]:

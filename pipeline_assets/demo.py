@@ -7,7 +7,7 @@ from datetime import date, timedelta
 
 from dagster import AssetKey, DagsterInstance
 
-from pipeline_assets import checkpoints
+from pipeline_assets import checkpoint_log, checkpoints
 from pipeline_assets.delta.names import WHOLE
 from pipeline_assets.delta.table import open_table
 from pipeline_assets.settings import HOME, io_manager, project_root, quiet, tables_root
@@ -51,7 +51,7 @@ def _latest(instance: DagsterInstance, stage: str, week: list[str]) -> list[chec
     newest: dict[str, checkpoints.Checkpoint] = {}
     if table is None:
         return []
-    for one in checkpoints.remembered(instance, AssetKey(["flights", stage]), keys):
+    for one in checkpoint_log.remembered(instance, AssetKey(["flights", stage]), keys):
         if one.table_id == table.id:
             newest.setdefault(one.partition, one)
     return list(newest.values()) if set(keys) <= set(newest) else []

@@ -14,7 +14,7 @@
     │   ├── NotNew
     │   ├── Taken                   the table holds another asset's data
     │   ├── PartitionRefused
-    │   │   ├── RowsOutside
+    │   │   ├── RowsOutside         delta/row_errors.py
     │   │   ├── EmptyFrame
     │   │   └── NullPartition
     │   ├── SchemaError
@@ -35,8 +35,8 @@
     │   ├── NoSuchPipeline          recovery/pipelines.py
     │   ├── NoSuchPartition         recovery/history.py
     │   ├── NotRolledBack           recovery/rollback_plan.py
-    │   │   ├── NothingToUndo
-    │   │   └── AnsweredAlready
+    │   │   ├── NothingToUndo       recovery/rollback_planning.py
+    │   │   └── AnsweredAlready     recovery/rollback.py
     │   ├── NotStarted              recovery/launch.py
     │   ├── NotRecovered            recovery/recovering.py
     │   ├── AtWork                  recovery/rollback_store.py: a rollback holds the root's lock, or is not at its end
@@ -61,7 +61,7 @@
 An error names the culprit, says what was not written, and gives the next command.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 
 class PipelineAssetsError(Exception):
@@ -131,7 +131,7 @@ class NotMaterialized(PermanentError):
 
     def __init__(self, *, output: str, partitions: Sequence[str], table: str) -> None:
         self.output, self.partitions = output, tuple(partitions)
-        what = "" if list(partitions) == ["*"] else f" {_some(partitions)}"
+        what = "" if list(partitions) == ["*"] else f" {named_partitions(partitions)}"
         super().__init__(
             f"{output}{what} has not been materialized yet, so there is nothing to read in {table}. Nothing was written; "
             f"`dagster asset materialize --select {output}` makes it."
@@ -140,40 +140,6 @@ class NotMaterialized(PermanentError):
 
 class PartitionRefused(PermanentError):
     """Rows that do not belong to, or are missing from, the partition that is written."""
-
-
-class RowsOutside(PartitionRefused):
-    """Rows of other partitions than the one that is written."""
-
-    def __init__(self, *, output: str, partitions: Sequence[str], rows: int, values: Mapping[str, object]) -> None:
-        self.rows, self.values = rows, values
-        found = ", ".join(f"{column}={value!r}" for column, value in values.items())
-        super().__init__(
-            f"{output} returned {rows} rows outside of {_some(partitions)} (the first have {found}). "
-            "Nothing was written; filter them out, or materialize their partition."
-        )
-
-
-class EmptyFrame(PartitionRefused):
-    """No rows for a partition that has some."""
-
-    def __init__(self, *, output: str, partitions: Sequence[str]) -> None:
-        self.partitions = tuple(partitions)
-        super().__init__(
-            f"{output} returned no rows for {_some(partitions)}, where its table has rows. Nothing was written; if "
-            "they are to be removed, say so with the metadata {'allow_empty': True}."
-        )
-
-
-class NullPartition(PartitionRefused):
-    """Rows whose partition column is NULL, or spelled as Hive spells NULL."""
-
-    def __init__(self, *, output: str, column: str, why: str) -> None:
-        self.column = column
-        super().__init__(
-            f"{output} returned rows whose partition column {column!r} {why}. "
-            "Nothing was written; give them a value, or filter them out."
-        )
 
 
 class NotNew(PermanentError):
@@ -294,7 +260,8 @@ class UnderMaintenance(TransientError):
     """A table that a maintenance job is touching."""
 
 
-def _some(partitions: Sequence[str]) -> str:
+def named_partitions(partitions: Sequence[str]) -> str:
+    """`partitions 'a', 'b', 'c' …`: how messages name some; `its table` where there are none."""
     named = ", ".join(repr(key) for key in partitions[:3]) + (" …" if len(partitions) > 3 else "")
     return "its table" if list(partitions) == ["*"] else f"partition{'s' if len(partitions) > 1 else ''} {named}"
 

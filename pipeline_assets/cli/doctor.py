@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import click
 from dagster import DagsterInstance
@@ -13,7 +13,7 @@ from pipeline_assets.cli.location import CodeLocation, instance, module_of
 from pipeline_assets.cli.refusals import DONE, FAILED, printing_to_stderr, refusing
 from pipeline_assets.cli.shown import document, show
 from pipeline_assets.errors import ConfigurationError
-from pipeline_assets.recovery.code_location import named_by
+from pipeline_assets.policy.commands import located, named_by
 from pipeline_assets.recovery.doctor import ERROR, OK, WARNING, Finding
 from pipeline_assets.recovery.doctor.instance import daemon, databases, runs
 from pipeline_assets.recovery.doctor.storage import home, storage
@@ -32,7 +32,7 @@ def doctor_command(module: str | None, as_json: bool) -> int:
     Nothing is changed. Exit status 1 where there is an error.
     """
     with printing_to_stderr(as_json):
-        found = list(_findings(module))
+        found = [replace(one, said=located(one.said, module)) for one in _findings(module)]
     if as_json:
         click.echo(document({"findings": [asdict(one) for one in found]}))
     else:
@@ -54,7 +54,7 @@ def _findings(module: str | None) -> Iterator[Finding]:
     with ExitStack() as stack:
         try:
             opened = stack.enter_context(instance())
-            of_instance = [*databases(opened), daemon(opened), *runs(opened, more)]
+            of_instance = [*databases(opened), daemon(opened), *runs(opened, module)]
         except (ConfigurationError, SQLAlchemyError) as error:
             yield Finding(ERROR, "instance", os.environ.get(HOME) or str(project_root()), str(error), f"look at {HOME}")
             return

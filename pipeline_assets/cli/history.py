@@ -10,7 +10,7 @@ from pipeline_assets.cli.refusals import DONE, printing_to_stderr, refusing
 from pipeline_assets.cli.shown import document, moment, number, show, spoken
 from pipeline_assets.delta.names import WHOLE
 from pipeline_assets.errors import describe
-from pipeline_assets.recovery.code_location import named_by
+from pipeline_assets.policy.commands import named_by
 from pipeline_assets.recovery.history import LIMIT, LIVE, History, Line, history
 
 MOST = 8

@@ -11,22 +11,24 @@ from typing import Any
 import click
 
 from pipeline_assets.errors import PipelineAssetsError
+from pipeline_assets.policy.commands import located
 
 DONE, FAILED, REFUSED = 0, 1, 3
 
 
 def refusing(command: Callable[..., int]) -> Callable[..., None]:
-    """Turn an error of this package into its text and status 3."""
+    """Turn an error of this package into its text, whose commands name the code location, and status 3."""
 
     @functools.wraps(command)
     def run(*args: Any, **kwargs: Any) -> None:
         try:
             status = command(*args, **kwargs)
         except PipelineAssetsError as error:
+            why = located(str(error), kwargs.get("module"))
             if kwargs.get("as_json"):
-                click.echo(json.dumps({"refused": type(error).__name__, "why": str(error)}))
+                click.echo(json.dumps({"refused": type(error).__name__, "why": why}))
             else:
-                click.echo(f"Refused: {error}", err=True)
+                click.echo(f"Refused: {why}", err=True)
             status = REFUSED
         sys.exit(status)
 

@@ -18,8 +18,8 @@ from pipeline_assets.cli.refusals import DONE, FAILED, printing_to_stderr, refus
 from pipeline_assets.cli.resume_text import begun_lines, document_of, plan_lines
 from pipeline_assets.cli.supervised import Ended, look_after
 from pipeline_assets.errors import describe
+from pipeline_assets.policy.commands import to_resume
 from pipeline_assets.recovery.code_location import QUIET
-from pipeline_assets.recovery.failure_report import resume_command_of
 from pipeline_assets.recovery.plan import NotResumable
 from pipeline_assets.recovery.recovering import job_name_of, undone_since
 from pipeline_assets.recovery.resume import Continued, created, last_run, left_runs, planned, resumable
@@ -108,7 +108,7 @@ def _last(opened: DagsterInstance, location: CodeLocation) -> str:
     undone = last_run(opened)
     raise NotResumable(
         f"No run is left but what was rolled back since, as run {undone.run_id}. Nothing was changed; "
-        f"`{resume_command_of(undone.run_id, location.module)}` makes again what was undone."
+        f"`{to_resume(undone.run_id)}` makes again what was undone."
     )
 
 
@@ -138,6 +138,6 @@ def _name_others(opened: DagsterInstance, location: CodeLocation, done: set[str]
     others = [run for run in islice(_left(opened, location), MOST + 1 + len(done)) if run.run_id not in done]
     for run in others[:MOST]:
         what = describe(run.job_name, run.tags.get(PARTITION_NAME_TAG))
-        click.echo(f"Also left: a run of {what}; `{resume_command_of(run.run_id, module)}`", err=True)
+        click.echo(f"Also left: a run of {what}; `{to_resume(run.run_id, module)}`", err=True)
     if len(others) > MOST:
         click.echo("… and more: `dagster run list`", err=True)

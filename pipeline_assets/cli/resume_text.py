@@ -64,14 +64,14 @@ def document_of(plan: Plan) -> dict[str, object]:
 
 
 def _short(one: StepState) -> str:
-    said = _versions(one) if not one.is_run else one.why
+    said = one.why if one.is_run else ", ".join(filter(None, [_versions(one), one.why]))
     return f"  {_WORDS[one.state]:<8} {one.name}{f' ({said})' if said else ''}"
 
 
 def _what(one: StepState) -> str:
     if one.is_run:
         return one.why
-    said = [_versions(one), f"made {spoken(one.made)}" if one.made is not None else ""]
+    said = [_versions(one), f"made {spoken(one.made)}" if one.made is not None else "", one.why]
     return ", ".join(text for text in said if text)
 
 

@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import click
@@ -16,11 +16,13 @@ from pipeline_assets.cli.refusals import DONE, FAILED, printing_to_stderr, refus
 from pipeline_assets.delta.names import WHOLE
 from pipeline_assets.delta.restorable import ChangedUnderHold
 from pipeline_assets.errors import PermanentError, describe
-from pipeline_assets.recovery.code_location import ANY_ASSETS, named_by
+from pipeline_assets.policy.commands import located, named_by
+from pipeline_assets.recovery.code_location import ANY_ASSETS
 from pipeline_assets.recovery.failure_report import FailureReport, report_of
 from pipeline_assets.recovery.refresh import Refreshed, owing
 from pipeline_assets.recovery.rollback import RolledBack, continue_, open_rollback, roll_back
-from pipeline_assets.recovery.rollback_plan import TO, UNDO, Asked, Plan, plan_of
+from pipeline_assets.recovery.rollback_plan import TO, UNDO, Asked, Plan
+from pipeline_assets.recovery.rollback_planning import plan_of
 from pipeline_assets.recovery.rollback_store import Store, not_at_its_end
 from pipeline_assets.recovery.rollback_targets import LIVE, NEVER
 from pipeline_assets.recovery.rollback_words import becomes, is_owed
@@ -93,7 +95,8 @@ def rollback_command(
                 return _continue(said, overwrite=overwrite)
             return _roll_back(said, asked, dry_run=dry_run, yes=yes)
         except ChangedUnderHold as error:  # not refused: some tables may be back
-            click.echo(json.dumps({"stopped": str(error)}) if as_json else f"Stopped: {error}", err=not as_json)
+            why = located(str(error), module)
+            click.echo(json.dumps({"stopped": why}) if as_json else f"Stopped: {why}", err=not as_json)
             return FAILED
 
 
@@ -105,6 +108,9 @@ class Saying:
     module: str | None
     refreshing: bool
     as_json: bool
+
+    printed: list[bytes] = field(default_factory=list)
+    """What the processes of a refresh have printed."""
 
     @contextmanager
     def working(self) -> Iterator[CodeLocation]:
@@ -163,7 +169,7 @@ def _make_owed(said: Saying) -> int:
         if still_open is not None:
             raise not_at_its_end(still_open)
         newest = max((number for one in found for number in one.plans), default=0)
-        made = owing(said.opened, job, newest, outputs, make=True)
+        made = owing(said.opened, job, newest, outputs, make=True, output=said.printed.append)
     return _say_owed(said, made, {})
 
 
@@ -175,16 +181,20 @@ def _owing(said: Saying, done: RolledBack) -> int:
         rows = ": other runs had replaced all of it, so no rows were changed" if replaced else ""
         click.echo(f"Done, by rollback {done.id}{rows}.")
     with said.working() as location:
-        made = owing(said.opened, location.job(ANY_ASSETS), done.id, stages, make=said.refreshing)
+        job, printed = location.job(ANY_ASSETS), said.printed.append
+        made = owing(said.opened, job, done.id, stages, make=said.refreshing, output=printed)
     return _say_owed(said, made, {"rollback": str(done.id), "plan": _document(done.plan)})
 
 
 def _say_owed(said: Saying, made: Refreshed, document: Mapping[str, Any]) -> int:
     report = None if made.success else _report(said, made)
+    if report is not None and not report.stages:  # what stages print, and their failures' traces, are in the run's logs
+        sys.stderr.buffer.write(b"".join(said.printed))
+        sys.stderr.flush()
     if said.as_json:
         left = [{**one.__dict__, "partition": None if one.partition == WHOLE else one.partition} for one in made.left]
         failure = {"failure": report.as_json()} if report is not None else {}
-        refused = {"not_made": made.refused} if made.refused else {}
+        refused = {"not_made": located(made.refused, said.module)} if made.refused else {}
         click.echo(json.dumps({**document, "runs": list(made.runs), "owed": left, **failure, **refused}))
         return DONE if made.success else FAILED
     for run in made.runs if made.success or made.refused else made.runs[:-1]:
@@ -198,7 +208,7 @@ def _say_owed(said: Saying, made: Refreshed, document: Mapping[str, Any]) -> int
     for line in report.lines() if report is not None else ():
         click.echo(line, err=True)
     if made.refused:
-        click.echo(f"Not made again: {made.refused}", err=True)
+        click.echo(f"Not made again: {located(made.refused, said.module)}", err=True)
     return DONE if made.success else FAILED
 
 

@@ -11,7 +11,7 @@ from pipeline_assets.cli.refusals import DONE, printing_to_stderr, refusing
 from pipeline_assets.cli.shown import document, moment, number, show, spoken
 from pipeline_assets.delta.names import WHOLE
 from pipeline_assets.errors import describe
-from pipeline_assets.recovery.code_location import named_by
+from pipeline_assets.policy.commands import named_by, to_resume
 from pipeline_assets.recovery.disagreements import Disagreement
 from pipeline_assets.recovery.owed import BEHIND, KEPT, STALE, Owed
 from pipeline_assets.recovery.run_ends import RunSeen
@@ -72,14 +72,14 @@ def _attempts(one: PartitionStatus) -> str:
 
 def _lines(found: Status, module: str | None) -> Iterator[str]:
     """What is wrong, and what mends it."""
-    more = named_by(module)
     if found.rollback is not None:
-        yield f"Rollback {found.rollback.id} is open ({found.rollback.state}); `pipeline-assets rollback --continue{more}`"
+        go_on = f"pipeline-assets rollback --continue{named_by(module)}"
+        yield f"Rollback {found.rollback.id} is open ({found.rollback.state}); `{go_on}`"
     for run in found.runs:
-        yield _run(run, more)
+        yield _run(run, module)
     for stage in found.stages:
         yield from _first(stage.disagreements, "more disagreements", _disagreement)
-        yield from _first(stage.owed, "more partitions that are stale or behind", lambda one: _owed(one, more))
+        yield from _first(stage.owed, "more partitions that are stale or behind", lambda one: _owed(one, module))
 
 
 def _first(found: Any, more: str, line: Any) -> Iterator[str]:
@@ -88,15 +88,15 @@ def _first(found: Any, more: str, line: Any) -> Iterator[str]:
         yield f"… and {len(found) - SOME:,} {more} of {found[0].stage}"
 
 
-def _run(run: RunSeen, more: str) -> str:
+def _run(run: RunSeen, module: str | None) -> str:
     what = describe(run.job, run.partition)
     said = f"Run {run.run} of {what} is {run.state} since {spoken(run.at)}"
     if run.state in ("failed", "killed"):
         said = f"Run {run.run} of {what} {'has failed' if run.state == 'failed' else 'was killed'}"
     if run.host is not None:
-        gone = f"`pipeline-assets resume {run.run} --gone{more}` if you know that it is gone"
+        gone = f"`{to_resume(run.run, module, option='--gone')}` if you know that it is gone"
         return f"{said} on {run.host}, so it cannot be told from here whether it is alive; {gone}"
-    return f"{said}; `pipeline-assets resume {run.resume}{more}` continues it" if run.resume else said
+    return f"{said}; `{to_resume(run.resume, module)}` continues it" if run.resume else said
 
 
 def _disagreement(one: Disagreement) -> str:
@@ -106,11 +106,11 @@ def _disagreement(one: Disagreement) -> str:
 _WORDS = {STALE: "is stale: made from what is undone of", BEHIND: "is behind: older than"}
 
 
-def _owed(one: Owed, more: str) -> str:
+def _owed(one: Owed, module: str | None) -> str:
     name = describe(one.stage, one.partition)
     if one.why == KEPT:
-        return f"{name} was kept by run {one.run}, and is undone; `pipeline-assets resume {one.run}{more}`"
-    return f"{name} {_WORDS[one.why]} {', '.join(one.inputs)}; `pipeline-assets rollback --refresh{more}`"
+        return f"{name} was kept by run {one.run}, and is undone; `{to_resume(str(one.run), module)}`"
+    return f"{name} {_WORDS[one.why]} {', '.join(one.inputs)}; `pipeline-assets rollback --refresh{named_by(module)}`"
 
 
 def _document(found: Status) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from dagster import DagsterInstance, DagsterRun
 
 from pipeline_assets.cli.location import CodeLocation
 from pipeline_assets.cli.progress import Shown, seconds
+from pipeline_assets.policy.commands import located
 from pipeline_assets.recovery.failure_report import FailureReport, report_of
 from pipeline_assets.recovery.progress import Progress, StageProgress
 from pipeline_assets.recovery.self_recovery import Supervisor
@@ -60,7 +61,10 @@ def look_after(
         last[:] = [progress]
         screen.heard(progress)
 
-    supervisor = Supervisor(opened, location.repository, location.job, stop, heard, screen.printed, screen.say)
+    def say(line: str) -> None:
+        screen.say(located(line, asked))
+
+    supervisor = Supervisor(opened, location.repository, location.job, stop, heard, screen.printed, say)
     ended = supervisor.to_the_end(run, child)
     screen.settle()
     report = None
@@ -71,7 +75,8 @@ def look_after(
         for line in report.lines():
             click.echo(line, err=True)
     stages = list(last[0].stages.values()) if last else []
-    return Ended(ended, supervisor.runs, supervisor.recovered, stages, report)
+    recovered = [located(one, asked) for one in supervisor.recovered]
+    return Ended(ended, supervisor.runs, recovered, stages, report)
 
 
 def _stage(one: StageProgress) -> dict[str, Any]:

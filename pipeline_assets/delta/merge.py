@@ -20,9 +20,10 @@ from pipeline_assets.delta.commit import (
     try_commit,
 )
 from pipeline_assets.delta.partitions import Partition, spell
+from pipeline_assets.delta.row_errors import RowsOutside
 from pipeline_assets.delta.rows import refuse_partition_value
 from pipeline_assets.delta.table import Table
-from pipeline_assets.errors import PermanentError, RowsOutside
+from pipeline_assets.errors import PermanentError
 
 ALL_OF = {
     "deduplicate_insert": ("when_not_matched_insert_all",),

@@ -12,10 +12,10 @@ from deltalake.schema import ArrayType, MapType, StructType
 from pipeline_assets.delta.files import DataFile
 from pipeline_assets.delta.location import Location
 from pipeline_assets.delta.partitions import Partition, owners
+from pipeline_assets.delta.row_errors import NullPartition, RowsOutside
 from pipeline_assets.delta.schema import bad_partition_value
 from pipeline_assets.delta.type_errors import NullNotAllowed
 from pipeline_assets.delta.types import entries_of
-from pipeline_assets.errors import NullPartition, RowsOutside
 
 
 def by_key(output: str, files: Sequence[DataFile], partitions: Sequence[Partition]) -> dict[str, list[DataFile]]:

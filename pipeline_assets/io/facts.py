@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from pipeline_assets import checkpoints
+from pipeline_assets import checkpoint_log
 from pipeline_assets.chains import why_followed, why_stopped
 from pipeline_assets.delta import decide as rules
 from pipeline_assets.delta import names
@@ -133,7 +133,7 @@ def committed_by_chain(step: Step, output: Output, keys: Sequence[str], table: T
         for key, (version, part) in made_by(table, output.name, unsure, chain.first).items():
             note(key, version, part)
     elif unsure and step.attempt.again and step.instance is not None and output.asset_key is not None:
-        told = checkpoints.of_chain(step.instance, chain, output.asset_key, unsure, table.id)
+        told = checkpoint_log.of_chain(step.instance, chain, output.asset_key, unsure, table.id)
         for key, committed in told.items():
             for one in committed:
                 note(key, one.version, one.part)
@@ -151,7 +151,7 @@ def _own_version(output: Output, key: str, table: Table, chain: int) -> int | No
 def _failed_check(step: Step, output: Output) -> int:
     if not step.attempt.again or step.instance is None or output.asset_key is None:
         return -1
-    failed = checkpoints.failed_check(step.instance, step.attempt.chain, output.asset_key)
+    failed = checkpoint_log.failed_check(step.instance, step.attempt.chain, output.asset_key)
     return -1 if failed is None else failed
 
 

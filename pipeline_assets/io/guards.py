@@ -9,9 +9,10 @@ from deltalake.exceptions import DeltaError
 from pipeline_assets.delta import names
 from pipeline_assets.delta.decide import Mode
 from pipeline_assets.delta.partitions import Partition
+from pipeline_assets.delta.row_errors import EmptyFrame
 from pipeline_assets.delta.storage_errors import refusal_of
 from pipeline_assets.delta.table import Table
-from pipeline_assets.errors import EmptyFrame, StorageRefused, Taken
+from pipeline_assets.errors import StorageRefused, Taken
 from pipeline_assets.io.outputs import Output, is_of_op
 from pipeline_assets.io.partitions import partitions_among
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
 
-from pipeline_assets import checkpoints
+from pipeline_assets import checkpoint_log, checkpoints
 from pipeline_assets.delta.decide import Mode, Pin
 from pipeline_assets.delta.names import data
 from pipeline_assets.delta.scan import count_rows
@@ -39,7 +39,7 @@ def hear(instance: DagsterInstance | None, output: Output, table: Table, live: M
     if instance is None or output.asset_key is None:
         return []
     versions = {key: one.version for key, one in live.items() if one.part is not None}
-    missing = checkpoints.unheard(instance, output.asset_key, versions, table.id)
+    missing = checkpoint_log.unheard(instance, output.asset_key, versions, table.id)
     if not missing:
         return []
     lost = {
@@ -48,7 +48,7 @@ def hear(instance: DagsterInstance | None, output: Output, table: Table, live: M
         if key in missing and one.part is not None
     }
     for key, said in said_of(output, table, lost).items():
-        checkpoints.record_event(instance, output.asset_key, key, said)
+        checkpoint_log.record_event(instance, output.asset_key, key, said)
     return sorted(missing)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 import polars as pl
 from deltalake import DeltaTable
 
-from pipeline_assets import checkpoints
+from pipeline_assets import checkpoint_log
 from pipeline_assets.chains import Chain, chain_of
 from pipeline_assets.delta import names
 from pipeline_assets.delta.choose import choose_state, newest_told, reads_undone
@@ -142,7 +142,7 @@ def memory_of(step: Step, output: Output, table: Table) -> Memory | None:
         return None
 
     def memory(partition: str, version: int) -> Part | None:
-        found = checkpoints.of_version(instance, asset_key, partition, version, table.id)
+        found = checkpoint_log.of_version(instance, asset_key, partition, version, table.id)
         return found.part if found else None
 
     return memory
@@ -177,10 +177,10 @@ def own_names(step: Step, found: Read, chain: Chain) -> dict[str, frozenset[Name
         made = made_by(table, output.name, unsure, chain.first)
         own.update({key: frozenset({part.name(output.name, key)} - undone) for key, (_, part) in made.items()})
     elif unsure and step.instance is not None and output.asset_key is not None:
-        began = checkpoints.searched_since(step.instance, chain)
+        began = checkpoint_log.searched_since(step.instance, chain)
         if began is not None and has_made_nothing(table, output.name, chain.first, began):
             return {key: mine for key, mine in own.items() if mine}
-        told = checkpoints.of_chain(step.instance, chain, output.asset_key, unsure, table.id)
+        told = checkpoint_log.of_chain(step.instance, chain, output.asset_key, unsure, table.id)
         for key, committed in told.items():
             found_names = [one.part.name(output.name, key) for one in committed]
             own[key] = frozenset(name for name in found_names if name not in undone)

@@ -11,6 +11,7 @@ from dagster._core.errors import DagsterExecutionInterruptedError
 from pipeline_assets.errors import ConfigurationError, TimedOut, TransientError
 from pipeline_assets.policy import maintenance
 from pipeline_assets.policy.clock import TimeIsUp
+from pipeline_assets.policy.commands import located, module_of
 from pipeline_assets.policy.failures import Verdict, classify
 from pipeline_assets.policy.reports import failures, report
 from pipeline_assets.policy.running import Running, running_of
@@ -92,7 +93,8 @@ def _answer(attempt: Running, error: BaseException) -> Exception:
     left = f"attempt {failed} of {attempts} was the last" if transient else "it is not tried again"
     metadata = report(attempt, failed, verdict.kind.__name__, f"{left}: {what}")
     why = "" if verdict.kind is TimedOut else f" {_first_line(error)}"
-    return StageFailed(f"{attempt.name} failed, {left}: {what}.{why}", metadata, allow_retries=False)
+    said = located(f"{attempt.name} failed, {left}: {what}.{why}", module_of(attempt.run))
+    return StageFailed(said, metadata, allow_retries=False)
 
 
 def _judge(attempt: Running, error: BaseException) -> tuple[Verdict, bool]:

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from dagster import DagsterEventType, DagsterInstance, DagsterRun, MetadataValue
-from dagster._core.code_pointer import ModuleCodePointer
 from dagster._core.events import EngineEventData
 from sqlalchemy.exc import SQLAlchemyError
 
+from pipeline_assets.policy.commands import module_of, to_resume
 from pipeline_assets.policy.running import Running
 
 logger = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ def report_attempt(
         NEXT: MetadataValue.text(what_next),
         **({WAIT: MetadataValue.float(round(wait, 1))} if wait is not None else {}),
         **{f"table of {name}": _link(uri) for name, uri in (tables or {}).items()},
-        "to continue": MetadataValue.text(continuing_command(run)),
+        "to continue": MetadataValue.text(to_resume(run.run_id, module_of(run))),
     }
     try:
         instance.report_engine_event(message, run, EngineEventData(metadata), step_key=step_key)
@@ -88,13 +88,6 @@ def report_attempt(
         # What follows of the failure must not depend on whether it can be told.
         logger.exception("%s, and Dagster's storage does not take it", message)
     return metadata
-
-
-def continuing_command(run: DagsterRun) -> str:
-    """What continues a run; names its code location where that is known by its module."""
-    pointer = run.job_code_origin.repository_origin.code_pointer if run.job_code_origin is not None else None
-    location = f" -m {pointer.module}" if isinstance(pointer, ModuleCodePointer) else ""
-    return f"pipeline-assets resume {run.run_id}{location}"
 
 
 def _link(uri: str) -> MetadataValue[Any]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from dagster import DagsterInstance
 from dagster._core.definitions.repository_definition import RepositoryDefinition
 
-from pipeline_assets import checkpoints
+from pipeline_assets import checkpoint_log, checkpoints
 from pipeline_assets.delta import names
 from pipeline_assets.delta.commit import Deadline, Proposal, commit_when
 from pipeline_assets.delta.location import Location
@@ -93,7 +93,7 @@ def _adopt(instance: DagsterInstance, output: Output, table: Table, asked: str, 
     assert output.asset_key is not None
     adopted = {key: Outcome(committed.version, part, checkpoints.ADOPTED) for key, part in said.items()}
     for key, told in said_of(output, table, adopted).items():
-        checkpoints.record_event(instance, output.asset_key, key, told)
+        checkpoint_log.record_event(instance, output.asset_key, key, told)
     return Adopted(output.location.uri, committed.version, sorted(said), sorted(recorded))
 
 
@@ -119,7 +119,7 @@ def _unexplained(instance: DagsterInstance, output: Output, table: Table, record
 
 def _remembered(instance: DagsterInstance, output: Output, table: Table, key: str, version: int) -> Part | None:
     assert output.asset_key is not None
-    found = checkpoints.of_version(instance, output.asset_key, key, version, table.id)
+    found = checkpoint_log.of_version(instance, output.asset_key, key, version, table.id)
     return found.part if found is not None else None
 
 

@@ -14,6 +14,7 @@ from dagster._core.definitions.reconstruct import ReconstructableJob
 from pydantic import Field
 
 from pipeline_assets.errors import ConfigurationError, PipelineAssetsError
+from pipeline_assets.policy.commands import located, module_of
 from pipeline_assets.policy.policies import no_backoff
 from pipeline_assets.processes import AT_WORK, is_gone
 from pipeline_assets.recovery.claims import continued_by
@@ -80,7 +81,8 @@ def recovery_job(jobs: Jobs | None = None) -> dg.JobDefinition:
         except NotRecovered as error:
             said = str(error)
         except PipelineAssetsError as error:
-            raise dg.Failure(str(error), allow_retries=False) from error
+            raise dg.Failure(located(str(error), module_of(context.run)), allow_retries=False) from error
+        said = located(said, module_of(context.run))
         context.log.info(said)
         context.add_output_metadata({"failed run": dg.MetadataValue.dagster_run(config.run_id), "what was done": said})
 
@@ -138,9 +140,8 @@ def _recover(instance: dg.DagsterInstance, config: Recovery, jobs: Jobs) -> str:
         return "Nothing of it was left to run."
     if ended.is_success:
         return f"Run {ended.run_id} has continued it, and succeeded."
-    return "\n".join(
-        [f"Run {ended.run_id} has continued it, and ended {ended.status.value}.", *four_lines(instance, ended, job)]
-    )
+    four = four_lines(instance, ended, job, module_of(ended))
+    return "\n".join([f"Run {ended.run_id} has continued it, and ended {ended.status.value}.", *four])
 
 
 def recovery_sensor(

@@ -14,6 +14,7 @@ from dagster._core.errors import DagsterRunAlreadyExists
 from dagster._core.storage.tags import AUTO_RETRY_RUN_ID_TAG, MAX_RETRIES_TAG, WILL_RETRY_TAG
 
 from pipeline_assets.chains import chain_of
+from pipeline_assets.policy.commands import to_resume
 from pipeline_assets.recovery.plan import NotResumable
 
 RETRIES_DAEMON = "EVENT_LOG_CONSUMER"
@@ -110,7 +111,7 @@ def _continued(instance: DagsterInstance, run: DagsterRun, by: str) -> NotResuma
         return AlreadyContinued(run.run_id, by, found.status.value if found is not None else "about to begin")
     return NotResumable(
         f"Run {run.run_id} was answered by run {by}, which is {found.status.value}. Nothing was changed; if something of "
-        f"that one is left, `pipeline-assets resume {by}`."
+        f"that one is left, `{to_resume(by)}`."
     )
 
 

@@ -1,4 +1,4 @@
-"""A code location: its jobs, those that work on the others, how they are launched, and how a command names it."""
+"""A code location: its jobs, those that work on the others, and how they are launched."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -38,11 +38,6 @@ def job_beside(context: dg.OpExecutionContext, name: str) -> ReconstructableJob:
             "location of the run."
         )
     return own.repository.get_reconstructable_job(wanted)
-
-
-def named_by(module: str | None) -> str:
-    """What a command says of the code location, where it is to be named: ` -m MODULE`, or nothing."""
-    return f" -m {module}" if module else ""
 
 
 def with_loggers(job: JobDefinition, config: Mapping[str, Any], loggers: Mapping[str, Any] | None) -> dict[str, Any]:

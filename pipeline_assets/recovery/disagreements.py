@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from dagster import DagsterInstance
 
-from pipeline_assets import checkpoints
+from pipeline_assets import checkpoint_log
 from pipeline_assets.delta.names import WHOLE
 from pipeline_assets.delta.record import chain_id
 from pipeline_assets.delta.table import Table
@@ -13,7 +13,7 @@ from pipeline_assets.errors import DamagedTable
 from pipeline_assets.io.hearing import RECENT
 from pipeline_assets.io.outputs import Output
 from pipeline_assets.io.partitions import partitions_among
-from pipeline_assets.recovery.code_location import named_by
+from pipeline_assets.policy.commands import named_by, to_resume
 from pipeline_assets.recovery.run_ends import KILLED, Runs
 from pipeline_assets.recovery.told import Told
 
@@ -50,7 +50,7 @@ class Comparing:
 
     def __init__(self, instance: DagsterInstance, runs: Runs, module: str | None) -> None:
         self.instance, self.runs = instance, runs
-        self.more = named_by(module)
+        self.module, self.more = module, named_by(module)
 
     def disagreements(self, output: Output, shown: Shown, told: Told, *, exact: bool = False) -> list[Disagreement]:
         """Those of a stage. exact: each partition's event is asked for, not only those that may be lost."""
@@ -109,7 +109,7 @@ class Comparing:
             suspects = self._may_be_lost(output, table, shown, told, suspects)
         versions = {key: shown.versions[key] for key in suspects}
         # Not by the newest event, which Dagster keeps beside the log also where its run was deleted.
-        lost = checkpoints.unheard(self.instance, output.asset_key, versions, table.id)
+        lost = checkpoint_log.unheard(self.instance, output.asset_key, versions, table.id)
         return [one for key in sorted(lost) if (one := self._of_lost(output, table, key, versions[key], told))]
 
     def _may_be_lost(self, output: Output, table: Table, shown: Shown, told: Told, keys: Sequence[str]) -> list[str]:
@@ -145,6 +145,6 @@ class Comparing:
             return None  # it is about to send it
         mend = self._adopt(output)
         if seen is not None and seen.resume is not None and told.unfinished.get(key) == run:
-            mend = f"pipeline-assets resume {seen.resume}{self.more}"
+            mend = to_resume(seen.resume, self.module)
         why = f"version {version} was committed, and its event was lost"
         return Disagreement(output.name, key, LOST, why, mend, version)

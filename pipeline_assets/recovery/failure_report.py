@@ -14,8 +14,8 @@ from dagster._core.storage.tags import (
 
 from pipeline_assets.delta.names import first_to_last
 from pipeline_assets.errors import PipelineAssetsError, describe
+from pipeline_assets.policy.commands import located, to_resume
 from pipeline_assets.recovery.causes import Cause, first_error
-from pipeline_assets.recovery.code_location import named_by
 from pipeline_assets.recovery.executable import executable_for
 from pipeline_assets.recovery.plan import plan_of
 from pipeline_assets.step_starts import STARTS
@@ -89,7 +89,7 @@ def report_of(
     """
     run = instance.get_run_by_id(run.run_id) or run
     failed = failed_steps(instance, run)
-    cause = next((one for one in failed.values() if one is not None), None)
+    cause = next((one for one in failed.values() if one is not None), None) or _why_ended(instance, run)
     names: Mapping[str, str] = {}
     on_disk: dict[str, int] | None = None
     unknown = ""
@@ -98,22 +98,17 @@ def report_of(
         names = {step.key: step.name for step in steps}
         on_disk = {name: version for step in steps for name, version in step.versions.items()}
     except PipelineAssetsError as error:
-        unknown = str(error).splitlines()[0]
+        unknown = located(str(error).splitlines()[0], module)
     return FailureReport(
         run=run.run_id,
         status=run.status.value,
         stages=list(dict.fromkeys(names.get(key, key) for key in failed)),
         partition=partition_of(run),
-        cause=cause or _why_ended(instance, run),
+        cause=Cause(cause.error, located(cause.message, module)),
         on_disk=on_disk,
         unknown=unknown,
-        command=resume_command_of(run.run_id, module),
+        command=to_resume(run.run_id, module),
     )
-
-
-def resume_command_of(run_id: str, module: str | None = None) -> str:
-    """The command that continues a run."""
-    return f"pipeline-assets resume {run_id}{named_by(module)}"
 
 
 def partition_of(run: DagsterRun) -> str | None:

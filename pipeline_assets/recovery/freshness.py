@@ -6,7 +6,7 @@ from functools import cache
 
 from dagster import DagsterInstance, IdentityPartitionMapping, JobDefinition, TimeWindowPartitionMapping
 
-from pipeline_assets import checkpoints
+from pipeline_assets import checkpoint_log
 from pipeline_assets.delta import names
 from pipeline_assets.delta.decide import Mode, Name
 from pipeline_assets.delta.names import WHOLE
@@ -100,6 +100,12 @@ class Looking:
         behind = [name for name in parts[0].pins if self._moved_on(output, partition, parts[0], name)]
         return (BEHIND, tuple(behind)) if behind else None
 
+    def made_from_undone(self, output: Output, partition: str) -> list[Part]:
+        """The checkpoints that a partition shows and that read something undone, or made from what was; newest first."""
+        table = self.table(output.name)
+        parts = (self._parts(output, table, partition) if table is not None else None) or []
+        return [one for one in parts if any(self.read_undone(output, partition, one, name) for name in one.pins)]
+
     def suspects(self, output: Output) -> list[str]:
         """The partitions of which the entries alone do not say that they are fresh, in order.
 
@@ -165,7 +171,7 @@ class Looking:
 
         def part(partition: str, version: int) -> Part | None:
             assert output.asset_key is not None
-            found = checkpoints.of_version(self.instance, output.asset_key, partition, version, table.id)
+            found = checkpoint_log.of_version(self.instance, output.asset_key, partition, version, table.id)
             return found.part if found is not None and found.part.chain else None
 
         return part

@@ -22,7 +22,8 @@ from dagster._utils.hosted_user_process import recon_job_from_origin
 from dagster_shared.error import SerializableErrorInfo
 
 from pipeline_assets.errors import TimedOut
-from pipeline_assets.policy.reports import continuing_command, failed_before, failures_of, report_attempt
+from pipeline_assets.policy.commands import located, module_of, to_resume
+from pipeline_assets.policy.reports import failed_before, failures_of, report_attempt
 from pipeline_assets.policy.watch import TIMEOUT
 from pipeline_assets.policy.watching import RUN
 from pipeline_assets.recovery.endings import mark_ended
@@ -112,7 +113,7 @@ def _continue(instance: DagsterInstance, run: DagsterRun, job: ReconstructableJo
     try:
         continued = created(instance, run.run_id, job, tags=tags, elsewhere=queued)
     except NotResumable as refusal:  # somebody else was faster
-        _say(str(refusal))
+        _say(located(str(refusal), module_of(run)))
         return
     if continued.run is None:
         _say(f"Nothing of run {run.run_id} was left.")
@@ -121,14 +122,14 @@ def _continue(instance: DagsterInstance, run: DagsterRun, job: ReconstructableJo
         _say(f"Run {run.run_id} is continued by run {continued.run.run_id}, which waits in the queue.")
     else:
         done = execute_run(continued.job, continued.run, instance)
-        left = f"failed; `pipeline-assets resume {continued.run.run_id}` continues it"
+        left = f"failed; `{to_resume(continued.run.run_id, module_of(run))}` continues it"
         state = "succeeded" if done.success else left
         _say(f"Run {run.run_id} was continued by run {continued.run.run_id}, which {state}.")
 
 
 def _print(run: DagsterRun, message: str, *, goes_on: bool) -> None:
     _say(f"{message}. What was committed before stands, nothing else was written.")
-    follows = ", and is continued" if goes_on else f"; `{continuing_command(run)}` continues it"
+    follows = ", and is continued" if goes_on else f"; `{to_resume(run.run_id, module_of(run))}` continues it"
     _say(f"Run {run.run_id} of {run.job_name} has ended{follows}.")
 
 

@@ -8,7 +8,7 @@ from itertools import islice
 from dagster import AssetKey, AssetRecordsFilter, DagsterInstance
 from dagster._core.definitions.repository_definition import RepositoryDefinition
 
-from pipeline_assets import checkpoints
+from pipeline_assets import checkpoint_log
 from pipeline_assets.errors import PermanentError, describe
 from pipeline_assets.recovery.freshness import Looking
 from pipeline_assets.recovery.pipelines import stages_of
@@ -89,7 +89,7 @@ def _events(instance: DagsterInstance, stage: str, partition: str | None, page: 
     """Events of a stage that speak of checkpoints, newest first."""
     keys = None if partition is None else [partition]
     wanted = AssetRecordsFilter(asset_key=AssetKey(stage.split("/")), asset_partitions=keys)
-    for event in map(event_of, checkpoints.records(instance, wanted, page, _PAGE)):
+    for event in map(event_of, checkpoint_log.records(instance, wanted, page, _PAGE)):
         if event.checkpoint is not None:
             yield stage, event
 

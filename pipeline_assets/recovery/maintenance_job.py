@@ -10,6 +10,7 @@ from pydantic import Field
 
 from pipeline_assets.errors import PipelineAssetsError
 from pipeline_assets.markdown import table
+from pipeline_assets.policy.commands import located, module_of
 from pipeline_assets.recovery.code_location import ANY_ASSETS, MAINTENANCE_JOB, NEVER_AGAIN, job_beside
 from pipeline_assets.recovery.maintenance import Maintained, Wanted, maintain
 
@@ -49,7 +50,7 @@ def maintenance_job(window: Callable[[], timedelta], name: str = MAINTENANCE_JOB
             wanted = _wanted(config, window())
             done = maintain(context.instance, job_beside(context, ANY_ASSETS).get_definition(), wanted)
         except PipelineAssetsError as error:
-            raise dg.Failure(str(error), allow_retries=False) from error
+            raise dg.Failure(located(str(error), module_of(context.run)), allow_retries=False) from error
         said: dict[str, Any] = {
             "tables": MetadataValue.md(_table(done)),
             "window (days)": wanted.window / timedelta(days=1),

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -18,37 +17,21 @@ from dagster._core.storage.tags import (
     PARTITION_NAME_TAG,
 )
 
-from pipeline_assets import checkpoints
 from pipeline_assets.chains import Chain, chain_of, steps_of, succeeded
 from pipeline_assets.delta.names import WHOLE
-from pipeline_assets.delta.record import chain_id
-from pipeline_assets.delta.table import Live, Table, open_table
 from pipeline_assets.errors import PermanentError
 from pipeline_assets.io.hearing import hear
+from pipeline_assets.io.merge_config import WriteMode
 from pipeline_assets.io.outputs import Settings, of_asset
 from pipeline_assets.io.step_outputs import Written
 from pipeline_assets.io_manager import CheckpointIOManager, DeltaCheckpointIOManager
-from pipeline_assets.recovery.taken_back import taken_back
+from pipeline_assets.recovery.chain_tables import Committed, committed_by, is_removed, taken_back
 
 FINISHED, COMMITTED, LEFT, AGAIN = "finished", "committed", "left", "again"
 
 
 class NotResumable(PermanentError):
     """A run that cannot, or need not, be continued; nothing was changed."""
-
-
-@dataclass(frozen=True)
-class Committed:
-    """What the chain has live in a table."""
-
-    written: Written
-    table: Table
-    live: Mapping[str, Live]
-
-    @property
-    def complete(self) -> bool:
-        """Whether that is all that the step writes there."""
-        return bool(self.written.keys) and set(self.written.keys) <= set(self.live)
 
 
 @dataclass(frozen=True)
@@ -71,9 +54,9 @@ class StepState:
     name: the assets that it makes, or its own key. state: `finished`, `committed` (its event was lost), `left`, or `again`
     (finished, and to be made again). versions: of its tables, where what the chain wrote is live. undone: a rollback took
     back what it had finished. removed: a table of it is there no more. made: when it succeeded, seconds since 1970. why: it
-    is run. seconds: how long it took of late, None where nobody knows. changed: what is another now than when it was made,
-    `code` or `configuration`. keeps: what a newer chain has put there. written: the outputs that it writes into tables of
-    ours. committed: what the chain has live in them.
+    is run, or stays where it would be. seconds: how long it took of late, None where nobody knows. changed: what is another
+    now than when it was made, `code` or `configuration`. keeps: what a newer chain has put there. written: the outputs that
+    it writes into tables of ours. committed: what the chain has live in them.
     """
 
     key: str
@@ -94,6 +77,20 @@ class StepState:
     def is_run(self) -> bool:
         """Whether a resume runs it."""
         return self.state in {LEFT, AGAIN}
+
+    @property
+    def stays_by(self) -> str:
+        """The write mode by which it would not replace what is there, but add to it, fail or do nothing; else nothing."""
+        modes = (one.output.write_mode for one in self.written)
+        return next((mode.value for mode in modes if mode not in (WriteMode.overwrite, WriteMode.merge)), "")
+
+    @property
+    def changes_nothing(self) -> bool:
+        """Whether all that it would write is there: this chain's, or what a newer one has put in its place."""
+        there = {(one.written.output.name, key) for one in self.committed for key in one.live}
+        there |= {(one.output, one.partition) for one in self.keeps}
+        wanted = {(one.output.name, key) for one in self.written for key in one.keys}
+        return bool(wanted) and wanted <= there
 
 
 @dataclass(frozen=True)
@@ -145,14 +142,14 @@ def plan_of(
     settings = settings_by_resource(instance, job, config)
     for key in _planned(instance, chain, execution):
         written = written_by(instance, execution, key, run, job, settings)
-        undone = any(taken_back(instance, chain, one) for one in written)
         found = [committed_by(chain, one) for one in written]
-        adopted = [one for one in found if one is not None and one.live]
+        undone = any(taken_back(instance, chain, one) for one in found)
+        adopted = [one for one in found if one.live]
         versions = {one.written.output.name: max(live.version for live in one.live.values()) for one in adopted}
         for one in _resolved(key, retry):
-            removed = one in done and any(map(partial(_removed, instance, chain), written, found))
+            removed = one in done and any(is_removed(instance, chain, other) for other in found)
             state = FINISHED if one in done and not (undone or removed) else LEFT
-            if state == LEFT and _only_tables(execution, key, len(found)) and all(o and o.complete for o in found):
+            if state == LEFT and _only_tables(execution, key, len(found)) and all(o.complete for o in found):
                 state = COMMITTED
             name = _name_of(execution, key) or one
             taken = one in done and undone
@@ -160,17 +157,12 @@ def plan_of(
     return Plan(run, chain, states, known, execution, config)
 
 
-def _removed(instance: DagsterInstance, chain: Chain, written: Written, found: Committed | None) -> bool:
-    """Whether there is no table of what the chain has written into one; a stage that returned nothing never had any."""
-    key = written.output.asset_key
-    return found is None and key is not None and bool(checkpoints.told_by(instance, chain.runs, key))
-
-
 def record(instance: DagsterInstance, plan: Plan) -> None:
     """Give what the chain committed without an event its event."""
     for step in plan.steps:
         if step.state != FINISHED:
             for one in step.committed:
+                assert one.table is not None
                 hear(instance, one.written.output, one.table, one.live)
 
 
@@ -213,22 +205,6 @@ def _resolved(key: str, retry: Sequence[str]) -> list[str]:
     if not key.endswith("[?]"):
         return [key]
     return [one for one in retry if unresolved(one) == key]
-
-
-def committed_by(chain: Chain, written: Written) -> Committed | None:
-    """What of an output the chain has live in its table, and was not undone; None where there is no table."""
-    table = open_table(written.output.location)
-    if table is None:
-        return None
-    live: dict[str, Live] = {}
-    undone = table.undone()
-    for key in written.keys:
-        found = table.live(written.output.name, key)
-        if found is None or found.part is None or chain_id(found.part.chain) != chain.number:
-            continue
-        if found.part.name(written.output.name, key) not in undone:
-            live[key] = found
-    return Committed(written, table, live)
 
 
 def written_by(

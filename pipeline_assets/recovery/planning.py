@@ -8,6 +8,7 @@ from typing import Any
 
 from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, JobDefinition
 
+from pipeline_assets.policy.commands import to_resume
 from pipeline_assets.recovery.changed import changed_since, code_versions
 from pipeline_assets.recovery.durations import usual_seconds
 from pipeline_assets.recovery.overtaken import forecast
@@ -33,7 +34,7 @@ class StalePlan(NotResumable):
         self.agreed, self.now = agreed, now
         super().__init__(
             f"The plan {agreed} of run {run_id} is stale: what it was made from has changed (a run, a table, the code, the "
-            f"configuration), and the plan is {now} now. Nothing was changed; `pipeline-assets resume {run_id} --dry-run` "
+            f"configuration), and the plan is {now} now. Nothing was changed; `{to_resume(run_id, option='--dry-run')}` "
             "shows it."
         )
 
@@ -54,13 +55,13 @@ def full_plan(
     plan = plan_of(instance, run, job, config)
     logs = step_logs(instance, plan.chain)
     steps = [_told(instance, plan, job, step, logs.get(step.key, StepLog())) for step in plan.steps]
-    plan = _again(replace(plan, steps=steps), recompute)
+    plan = _again(forecast(instance, replace(plan, steps=steps), job), recompute)
     seconds = usual_seconds(instance, run.job_name, plan.to_run)
     plan = replace(
         plan, steps=[replace(one, seconds=seconds.get(one.key)) if one.is_run else one for one in plan.steps]
     )
-    if not plan.begins:
-        plan = forecast(instance, plan, job)
+    if plan.begins:  # a chain of its own keeps nothing
+        plan = replace(plan, steps=[replace(one, keeps=()) for one in plan.steps])
     return replace(plan, made_from=_digest(plan, job))
 
 
@@ -84,9 +85,12 @@ def _committed_at(step: StepState) -> float | None:
 
 
 def _again(plan: Plan, recompute: Collection[str]) -> Plan:
-    """The plan, in which some steps are made again, and all finished ones that follow from them or from what was removed."""
-    if not recompute and not any(step.removed for step in plan.steps):
-        return plan
+    """The plan, in which some steps are made again, and all finished ones that follow from them.
+
+    They follow as well from what was removed, and from what was undone where that will be made again; else, since something
+    newer stays in its place, only what the chain itself has made from it and shows. Not what is not replaced by
+    that: rows that are appended would be there twice.
+    """
     names = set(recompute) - {CHANGED}
     unknown = names - {name for step in plan.steps for name in (step.key, *step.name.split(", "))}
     if unknown:
@@ -96,18 +100,27 @@ def _again(plan: Plan, recompute: Collection[str]) -> Plan:
         )
     steps: list[StepState] = []
     remade: dict[str, str] = {}
+    undone: dict[str, str] = {}
     above = plan.execution.get_all_step_deps()
     for step in plan.steps:
-        after = next((remade[key] for key in sorted(above[unresolved(step.key)]) if key in remade), None)
+        key = unresolved(step.key)
+        sources = {**undone, **remade} if step.versions else remade
+        after = next((sources[one] for one in sorted(above[key]) if one in sources), None)
         asked = bool(names & {step.key, *step.name.split(", ")})
         why = "asked for" if asked else f"made by other {' and '.join(step.changed)}" if step.changed else ""
-        if not step.is_run and (asked or after or (CHANGED in recompute and step.changed)):
+        wanted = asked or (CHANGED in recompute and bool(step.changed))
+        if not step.is_run and (wanted or (after and not step.stays_by)):
             steps.append(replace(step, state=AGAIN, why=why or f"follows from {after}", made=None))
-            remade[unresolved(step.key)] = step.name
-        else:
-            steps.append(step)
-            if step.removed:
-                remade[unresolved(step.key)] = step.name
+            remade[key] = step.name
+            continue
+        stays = not step.is_run and bool(after)
+        steps.append(
+            replace(step, why=f"mode {step.stays_by}: stays, though it was made from {after}") if stays else step
+        )
+        if step.removed or (step.undone and not step.changes_nothing):
+            remade[key] = step.name
+        elif step.undone:
+            undone[key] = step.name
     return replace(plan, steps=steps)
 
 

@@ -25,7 +25,8 @@ from pipeline_assets.recovery.on_failure import ON_FAILURE_TAG, RESUME, ROLLBACK
 from pipeline_assets.recovery.refresh import REFRESHES_TAG, Refreshed, refresh
 from pipeline_assets.recovery.resume import Continued, created
 from pipeline_assets.recovery.rollback import AnsweredAlready, RolledBack, continue_, roll_back
-from pipeline_assets.recovery.rollback_plan import UNDO, Asked, NothingToUndo, Plan
+from pipeline_assets.recovery.rollback_plan import UNDO, Asked, Plan
+from pipeline_assets.recovery.rollback_planning import NothingToUndo
 from pipeline_assets.recovery.rollback_store import ENDED, LIFTED, Store, Stored, not_lifted
 from pipeline_assets.recovery.rollback_targets import LIVE
 from pipeline_assets.recovery.tables import assets_by_step, assets_planned, outputs_of, roots_of, with_downstream

@@ -12,6 +12,7 @@ from dagster._core.execution.api import create_execution_plan, execute_run
 
 from pipeline_assets.chains import BEGINS_TAG, CONTINUES_TAG, parent_tags
 from pipeline_assets.io.unchanged import FORCE_TAG
+from pipeline_assets.policy.commands import to_resume
 from pipeline_assets.processes import AT_WORK, PLACE_TAG, is_gone, place_of, place_tag
 from pipeline_assets.recovery.claims import (
     AlreadyContinued,
@@ -111,7 +112,7 @@ def _at_work(run: DagsterRun, *, unknown: bool) -> str:
     where = f"on host {place.host}" if place is not None else "by a launcher, and has not named its process"
     return (
         f"{said}, {where}, so it cannot be told from here whether it is alive. Nothing was changed; if you know that it is "
-        f"gone, `pipeline-assets resume {run.run_id} --gone`."
+        f"gone, `{to_resume(run.run_id, option='--gone')}`."
     )
 
 

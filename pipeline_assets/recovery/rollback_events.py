@@ -11,7 +11,7 @@ from dagster._core.definitions.data_version import (
     INPUT_EVENT_POINTER_TAG_PREFIX,
 )
 
-from pipeline_assets import checkpoints
+from pipeline_assets import checkpoint_log, checkpoints
 from pipeline_assets.delta.names import WHOLE
 from pipeline_assets.delta.record import Part
 from pipeline_assets.delta.states import made_at
@@ -38,12 +38,12 @@ def tell(
     if version is None or asset_key is None:
         return []
     restored = {entry.partition: version for entry in one.entries if entry.partition in parts}
-    heard = {} if at_once else checkpoints.events_of(instance, asset_key, restored, table.id, since=rollback / 1000)
+    heard = {} if at_once else checkpoint_log.events_of(instance, asset_key, restored, table.id, since=rollback / 1000)
     outcomes = {
         key: Outcome(version, parts[key] or NOTHING, checkpoints.RESTORED) for key in restored if key not in heard
     }
     made = {key: made_at(table, output.name, key, version) for key in outcomes}
-    events = checkpoints.events_of(instance, asset_key, made, table.id)
+    events = checkpoint_log.events_of(instance, asset_key, made, table.id)
     for key, said in said_of(output, table, outcomes).items():
         tags = {DATA_VERSION_TAG: data_version(table.id, made[key]), **_provenance(events.get(key))}
         partition = None if key == WHOLE else key

@@ -9,10 +9,12 @@ from pydantic import Field
 
 from pipeline_assets.errors import ConfigurationError, PipelineAssetsError
 from pipeline_assets.markdown import table
+from pipeline_assets.policy.commands import located, module_of
 from pipeline_assets.recovery.code_location import ANY_ASSETS, NEVER_AGAIN, ROLLBACK_JOB, job_beside
 from pipeline_assets.recovery.refresh import Refreshed, owing
 from pipeline_assets.recovery.rollback import RolledBack, continue_, open_rollback, roll_back
-from pipeline_assets.recovery.rollback_plan import TO, UNDO, Asked, NotRolledBack, Plan, plan_of
+from pipeline_assets.recovery.rollback_plan import TO, UNDO, Asked, NotRolledBack, Plan
+from pipeline_assets.recovery.rollback_planning import plan_of
 from pipeline_assets.recovery.rollback_words import is_owed, plan_table
 
 
@@ -78,7 +80,7 @@ def rollback_job(name: str = ROLLBACK_JOB) -> dg.JobDefinition:
         try:
             _roll_back(context, config)
         except PipelineAssetsError as error:
-            raise dg.Failure(str(error), allow_retries=False) from error
+            raise dg.Failure(located(str(error), module_of(context.run)), allow_retries=False) from error
 
     @dg.job(
         name=name,
@@ -140,8 +142,9 @@ def _tell(context: dg.OpExecutionContext, config: RollbackConfig, done: RolledBa
         **({"made again by": MetadataValue.md(_links(made.runs))} if made.runs else {}),
     }
     if not made.success:
+        failure = located(made.failure, module_of(context.run))
         raise dg.Failure(
-            f"Rollback {done.id} is done; what is owed after it was not all made again: {made.failure}",
+            f"Rollback {done.id} is done; what is owed after it was not all made again: {failure}",
             metadata=said,
             allow_retries=False,
         )

@@ -25,15 +25,33 @@ from pipeline_assets.cli.location import CodeLocation
 from pipeline_assets.delta.location import Location
 from pipeline_assets.faults import VARIABLE
 from pipeline_assets.recovery.code_location import ANY_ASSETS
-from pipeline_assets.recovery.rollback_plan import UNDO, Asked, plan_of
+from pipeline_assets.recovery.rollback_plan import UNDO, Asked
+from pipeline_assets.recovery.rollback_planning import plan_of
 from pipeline_assets.settings import io_manager
 from pipeline_assets_tests.conftest import INSTANCE
 from pipeline_assets_tests.recovery.evidence import rows
 from pipeline_assets_tests.seaweed import S3
 
+OVERWRITE, FOREIGN, APPEND, MERGE = KINDS = ("overwrite", "foreign", "append", "merge")
+"""Of cases: all stages overwrite; they do, and somebody else writes to one of them; the last one appends, or merges."""
+KIND = "ROLLBACKS_KIND"
+MODES = {
+    APPEND: {"mode": "append"},
+    MERGE: {
+        "mode": "merge",
+        "merge_config": {
+            "merge_type": "upsert",
+            "predicate": "s.key = t.key",
+            "source_alias": "s",
+            "target_alias": "t",
+        },
+    },
+}
 MINE, OTHERS = "mine", ("x", "y")
 BY_KEY, WHOLE = ("s0", "s1", "s2", "s3", "s4", "s5"), ("u6", "u7")
 STAGES = (*BY_KEY, *WHOLE)
+OTHERWISE = STAGES[-1]
+"""The stage that appends or merges."""
 VALUE = "campaign/value"
 """The tag of a run that says what its rows hold."""
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -42,7 +60,7 @@ BEFORE = {key: number for number, key in enumerate((MINE, *OTHERS))}
 LAST, FAILED = "writer.json", "writer.failed"
 """In DAGSTER_HOME: what the writer wrote last of each partition; what stopped it."""
 READY_SECONDS = 120.0
-COPY_TIMES = 5
+COPY_TIMES, WRITE_TIMES = 5, 50
 
 
 def _first(name: str) -> dg.AssetsDefinition:
@@ -62,6 +80,8 @@ def _next(name: str, before: str) -> dg.AssetsDefinition:
 
 
 def _by_key(name: str = BY_KEY[0]) -> dict[str, object]:
+    if name == OTHERWISE:
+        return {"metadata": MODES.get(os.environ.get(KIND, OVERWRITE), {})}
     if name in WHOLE:
         return {}
     keys = dg.StaticPartitionsDefinition([MINE, *OTHERS])
@@ -91,31 +111,38 @@ def run(instance: dg.DagsterInstance, job: dg.JobDefinition, key: str, value: in
 class Prepared:
     """Tables and a Dagster instance in which a run is to be undone, made once and copied for each case.
 
-    targets: for each stage the version that it goes back to; wanted: the rows that it, or `mine` of it, has then.
+    targets: for each stage the version that it goes back to, or had before the run; wanted: the rows that it, or `mine` of
+    it, has then.
     """
 
     folder: Path
+    kind: str
     undo: str
     targets: Mapping[str, int]
     wanted: Mapping[str, pl.DataFrame]
 
     @classmethod
-    def at(cls, folder: Path) -> "Prepared":
-        """Make it. Sets DAGSTER_HOME and the tables' root."""
+    def at(cls, folder: Path, kind: str) -> "Prepared":
+        """Make it. Sets DAGSTER_HOME, the tables' root and the kind of case."""
         home, tables = folder / "home", Location.of(str(folder / "tables"))
         home.mkdir(parents=True)
         (home / "dagster.yaml").write_text(INSTANCE)
-        os.environ.update(DAGSTER_HOME=str(home), PIPELINE_ASSETS_ROOT=tables.uri)
+        os.environ.update({"DAGSTER_HOME": str(home), "PIPELINE_ASSETS_ROOT": tables.uri, KIND: kind})
         job = definitions().resolve_job_def("many_job")
         with dg.DagsterInstance.from_config(str(home)) as instance:
             for key, number in BEFORE.items():
                 run(instance, job, key, number)
+            before = {name: DeltaTable(tables.child("many", name).uri).version() for name in STAGES}
             undo = run(instance, job, MINE, 10)
             plan = plan_of(instance, job, Asked(UNDO, undo))
-        targets = {one.stage.split("/")[1]: one.entries[0].back_to or 0 for one in plan.tables}
+        targets = dict(before)
+        for one in plan.tables:
+            back_to, name = one.entries[0].back_to, one.stage.split("/")[1]
+            targets[name] = before[name] if back_to is None else back_to
         wanted = {name: shown(tables.child("many", name), name, version) for name, version in targets.items()}
-        assert set(targets) == set(STAGES)
-        return cls(folder, undo, targets, wanted)
+        assert {one.stage.split("/")[1] for one in plan.tables} == set(STAGES)
+        assert (wanted[OTHERWISE].height > wanted[WHOLE[0]].height) == (kind == APPEND)
+        return cls(folder, kind, undo, targets, wanted)
 
     def copy(self, home: Path, root: Location, server: S3 | None) -> None:
         """To a case's own places."""
@@ -135,8 +162,20 @@ class Prepared:
 
 def shown(place: Location, name: str, version: int | None = None) -> pl.DataFrame:
     """The rows of a stage that the rollback is about, now or at a version."""
-    frame = pl.read_delta(place.uri, version=version, storage_options=place.options or None).sort("key")
+    frame = pl.read_delta(place.uri, version=version, storage_options=place.options or None).sort("key", "value")
     return frame.filter(key=MINE) if name in BY_KEY else frame
+
+
+def write_foreign(place: Location) -> None:
+    """Somebody else appends a row to what the rollback is about."""
+    row = pl.DataFrame({"key": [MINE], "value": [99]})
+    for left in reversed(range(WRITE_TIMES)):
+        try:
+            row.write_delta(place.uri, mode="append", storage_options=place.options or None)
+            return
+        except DeltaError:  # a writer was faster
+            if not left:
+                raise
 
 
 def others(place: Location) -> dict[str, int]:
@@ -222,8 +261,10 @@ def _maintain(variables: Mapping[str, str], seed: str, stop: Event) -> None:
     _here(variables)
     root, rng = os.environ["PIPELINE_ASSETS_ROOT"], random.Random(f"{seed}/maintenance")
     while not stop.is_set():
-        table = DeltaTable(f"{root}/many/{rng.choice(STAGES)}", storage_options=dict(variables))
-        act = rng.choice(("compact", "checkpoint", "vacuum"))
+        name, act = rng.choice(STAGES), rng.choice(("compact", "checkpoint", "vacuum"))
+        if act == "compact" and name == OTHERWISE and variables[KIND] == APPEND:
+            continue  # its runs' rows cannot be told apart then, and the rollback is refused
+        table = DeltaTable(f"{root}/many/{name}", storage_options=dict(variables))
         try:
             if act == "compact":
                 table.optimize.compact()

@@ -1,10 +1,12 @@
 """Kill rollbacks of eight tables at random moments while others write and maintain, continue them, and look at the end.
 
-    python -m pipeline_assets_tests.campaigns.rollbacks --seed 1 --cases 300 [--s3]
+    python -m pipeline_assets_tests.campaigns.rollbacks --seed 1 --cases 300 [--s3] [--kinds overwrite,foreign,append,merge]
 
 Each case undoes a run; `--continue` is killed now and then as well. Prints each kill and the phase in which it landed; ends
 with 1 where anything was wrong: a table that is not at its target, was restored or told of twice, is held still; another
-partition that is not as its writer left it; a reader of the targets that saw other rows.
+partition that is not as its writer left it; a reader of the targets that saw other rows. The kinds take turns: all stages
+overwrite, or the last one appends, or merges; or a foreign commit is in one of the tables, and the rollback is refused with
+nothing changed.
 """
 
 import argparse
@@ -21,6 +23,7 @@ import time
 import traceback
 import warnings
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -36,14 +39,19 @@ from pipeline_assets_tests.campaigns.rollback_scene import (
     BEFORE,
     BY_KEY,
     FAILED,
+    FOREIGN,
+    KIND,
+    KINDS,
     LAST,
     MINE,
     OTHERS,
+    OVERWRITE,
     STAGES,
     Cast,
     Prepared,
     others,
     shown,
+    write_foreign,
 )
 from pipeline_assets_tests.recovery import evidence
 from pipeline_assets_tests.recovery.children import PROJECT
@@ -73,7 +81,12 @@ class Case:
         self.root = Location.of(s3.uri, s3.storage_options) if s3 else Location.of(str(self.home / "tables"))
         prepared.copy(self.home, self.root, s3)
         options = s3.storage_options if s3 else {}
-        self.variables = {**options, "DAGSTER_HOME": str(self.home), "PIPELINE_ASSETS_ROOT": self.root.uri}
+        self.variables = {
+            **options,
+            "DAGSTER_HOME": str(self.home),
+            "PIPELINE_ASSETS_ROOT": self.root.uri,
+            KIND: prepared.kind,
+        }
         os.environ.update(self.variables)
         self.places = {name: self.root.child("many", name) for name in STAGES}
         self.phases: list[str] = []
@@ -84,18 +97,50 @@ class Case:
         cast = Cast(self.variables, self.name)
         cast.begin()
         try:
-            again = seconds is not None
+            again = seconds is not None and self.prepared.kind != FOREIGN
             while again and self._killed(cast, seconds or 0):
                 self._readers()
                 again = self.rng.random() < MORE_KILLS
-            taken = self._to_the_end(cast)
+            taken = self._to_the_end(cast) if self.prepared.kind != FOREIGN else self._refused(cast)
         finally:
             ended = cast.end()
         if ended != [0, 0]:
             said = self.home / FAILED
             raise Wrong(f"the writer and maintenance ended with {ended} {said.read_text() if said.exists() else ''}")
-        self._look()
+        if self.prepared.kind != FOREIGN:
+            self._look()
         return taken
+
+    def _refused(self, cast: Cast) -> float:
+        """Somebody else has written to a table: nothing is changed, and the refusal names it. Raises Wrong."""
+        name = self.rng.choice(STAGES)
+        write_foreign(self.places[name])
+        before = {one: self._mine(one) for one in STAGES}
+        deadline, began = time.monotonic() + SECONDS, time.monotonic()
+        while time.monotonic() < deadline:
+            process, go = cast.rollback("--undo", self.prepared.undo, "--yes")
+            go.set()
+            process.join(SECONDS)
+            if process.exitcode != REFUSED:
+                raise Wrong(f"it ended with {process.exitcode}, and {name} has a foreign commit:\n{self._log()}")
+            if f"many/{name} " in (said := self._log().splitlines()[-1]) and "is a foreign commit" in said:
+                break  # else it met a VACUUM
+        else:
+            raise Wrong(f"it is not refused for {name}:\n{self._log()}")
+        for one, shown_before in before.items():
+            if self._mine(one) != shown_before:
+                raise Wrong(f"{one} was changed, and {name} has a foreign commit")
+        if Store(self.root).read().plans:
+            raise Wrong(f"a plan was begun, and {name} has a foreign commit")
+        self.phases.append("refused")
+        return time.monotonic() - began
+
+    def _mine(self, name: str) -> object:
+        """What a rollback could change of a table, as writers of other partitions and maintenance leave it."""
+        table = open_table(self.places[name])
+        key = MINE if name in BY_KEY else "*"
+        entries = {entry: value for entry, value in (table.txns if table else {}).items() if entry.endswith(f"/{key}")}
+        return shown(self.places[name], name).rows(), entries
 
     def _killed(self, cast: Cast, seconds: float) -> bool:
         """Begin or continue it, and kill it at a random moment or after a random commit; whether that came in time."""
@@ -193,15 +238,18 @@ class Case:
         return said.read_text()[-3000:] if said.exists() else ""
 
 
-def campaign(seed: int, numbers: range, folder: Path, server: S3 | None = None) -> tuple[Counter[str], int]:
-    """Some cases; in which phase the kills landed, and how many cases were wrong."""
+def campaign(
+    seed: int, numbers: range, folder: Path, server: S3 | None = None, kinds: Sequence[str] = (OVERWRITE,)
+) -> tuple[Counter[str], int]:
+    """Some cases, whose kinds take turns; in which phase the kills landed, and how many cases were wrong."""
     warnings.simplefilter("ignore")
     logging.disable(logging.CRITICAL)  # all that runs say is in the event log
-    prepared = Prepared.at(folder / "prepared")
+    prepared = {kind: Prepared.at(folder / f"prepared-{kind}", kind) for kind in kinds}
     phases: Counter[str] = Counter()
-    wrong, seconds = 0, Case(-1, seed, prepared, folder, server).run(None)
+    wrong, seconds = 0, Case(-1, seed, prepared[kinds[0]], folder, server).run(None)
     for number in numbers:
-        case = Case(number, seed, prepared, folder, server)
+        kind = kinds[number % len(kinds)]
+        case = Case(number, seed, prepared[kind], folder, server)
         try:
             taken = case.run(seconds)
             seconds = 0.7 * seconds + 0.3 * taken if "undo" in case.last else seconds
@@ -211,7 +259,7 @@ def campaign(seed: int, numbers: range, folder: Path, server: S3 | None = None) 
         else:
             shutil.rmtree(case.home)
         phases.update(case.phases)
-        print(f"{number:4} {'; '.join(case.phases)}", flush=True)
+        print(f"{number:4} {kind}: {'; '.join(case.phases)}", flush=True)
     logging.disable(logging.NOTSET)
     return phases, wrong
 
@@ -223,6 +271,7 @@ def main() -> int:
     parser.add_argument("--cases", type=int, default=300)
     parser.add_argument("--first", type=int, default=0, help="the number of the first case")
     parser.add_argument("--s3", action="store_true")
+    parser.add_argument("--kinds", default=OVERWRITE, help=f"of {','.join(KINDS)}; they take turns")
     asked = parser.parse_args()
     commit = subprocess.check_output(["git", "-C", str(PROJECT), "rev-parse", "HEAD"], text=True).strip()
     print(f"commit {commit}, {' '.join(sys.argv[1:])}", flush=True)
@@ -230,8 +279,10 @@ def main() -> int:
     with ExitStack() as stack:
         folder = Path(tempfile.mkdtemp(prefix="rollbacks-"))
         server = stack.enter_context(seaweed(folder / "s3")) if asked.s3 else None
-        phases, wrong = campaign(asked.seed, range(asked.first, asked.first + asked.cases), folder, server)
-    print(f"\n{sum(phases.values())} kills in {asked.cases} cases, {time.monotonic() - began:.0f} s; phases:")
+        numbers = range(asked.first, asked.first + asked.cases)
+        phases, wrong = campaign(asked.seed, numbers, folder, server, asked.kinds.split(","))
+    kills = phases.total() - phases["refused"]
+    print(f"\n{kills} kills in {asked.cases} cases, {time.monotonic() - began:.0f} s; phases:")
     for phase, count in sorted(phases.items()):
         print(f"  {count:4} {phase}")
     print(f"wrong: {wrong}")

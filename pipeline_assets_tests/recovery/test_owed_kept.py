@@ -1,17 +1,22 @@
 """A chain that kept or skipped what a rollback has undone is owed what it gave up, unless it is undone itself."""
 
+import sys
+
 import dagster as dg
 import polars as pl
 import pytest
+from click.testing import CliRunner
 
+from pipeline_assets.cli import cli
 from pipeline_assets.delta.location import Location
+from pipeline_assets.recovery.launch import Pipeline, narrowed
 from pipeline_assets.recovery.owed import KEPT, owed
 from pipeline_assets.recovery.refresh import refresh
 from pipeline_assets.recovery.resume import resume
 from pipeline_assets.recovery.rollback import roll_back
 from pipeline_assets.recovery.rollback_plan import UNDO, Asked
 from pipeline_assets.settings import io_manager
-from pipeline_assets_tests.recovery.rolling import Shop, values
+from pipeline_assets_tests.recovery.rolling import Shop, code_location, values
 
 STAGES = ("shop/a", "shop/b", "shop/c")
 
@@ -112,7 +117,7 @@ def test_what_is_owed_is_made_with_the_configuration_of_what_is_there(
         made.append(len(made))
         return pl.DataFrame({"n": made[-1:]})
 
-    @dg.asset(key_prefix="code", config_schema={"times": int})
+    @dg.asset(key_prefix="code", config_schema={"times": dg.Field(int, default_value=1)})
     def second(context: dg.AssetExecutionContext, first: pl.DataFrame) -> pl.DataFrame:
         return first.select(n=10 + pl.col("n") * context.op_execution_context.op_config["times"])
 
@@ -124,14 +129,33 @@ def test_what_is_owed_is_made_with_the_configuration_of_what_is_there(
     done = roll_back(instance, job, Asked(UNDO, runs[1], "code/first"))
     instance.delete_run(runs[1])
     refused = refresh(instance, job, done.id, ["code/first"])
-    assert (refused.success, "times" in refused.failure, [one.stage for one in refused.left]) == (
-        False,
-        True,
-        ["code/second"],
-    )
+    assert (refused.success, [one.stage for one in refused.left]) == (False, ["code/second"])
+    assert f"Run {runs[1]}, which made what is there of code/second, was deleted" in refused.failure
     assert job.execute_in_process(config, instance=instance, asset_selection=[dg.AssetKey(["code", "first"])]).success
     job.execute_in_process(config, instance=instance)
     again = job.execute_in_process(config, instance=instance).run_id
     done = roll_back(instance, job, Asked(UNDO, again, "code/first"))
     assert refresh(instance, job, done.id, ["code/first"]).success
     assert values(tables.child("code", "second"), "n") == [10 + 7 * 3]
+
+
+def test_nothing_is_made_again_of_what_a_deleted_run_has_made_and_it_says_which_command_does(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, shop.module, code_location(shop.module, shop.defs))
+    shop.run(1)
+    second = shop.run(2)
+    shop.undo(second, stage="shop/a")
+    shop.instance.delete_run(second)
+    before = shop.values()
+    done = CliRunner().invoke(cli, ["rollback", "--refresh", "-m", shop.module])
+    assert done.exit_code == 1
+    both = 'key:"shop/b" or key:"shop/c"'
+    assert done.stderr == (
+        f"Not made again: Run {second}, which made what is there of shop/b, was deleted, so it is not known how it was "
+        f"configured. Nothing was started; `pipeline-assets run default --select '{both}' -m {shop.module}` makes it, with "
+        "--config FILE where it is to be configured.\n"
+    )
+    assert (shop.values(), len(shop.instance.get_runs())) == (before, 1)
+    chosen = narrowed(shop.defs.get_repository_def(), shop.job, Pipeline("shop_job"), both)
+    assert chosen.assets == {dg.AssetKey(["shop", "b"]), dg.AssetKey(["shop", "c"])}

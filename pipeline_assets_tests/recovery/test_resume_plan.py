@@ -198,7 +198,10 @@ def test_another_plan_than_the_agreed_one_is_refused_and_nothing_is_changed(shop
     assert (status, out) == (3, "")
     now = plan_of(shop, failed).made_from
     assert f"The plan {plan.made_from} of run {failed} is stale" in why
-    assert f"the plan is {now} now" in why
+    assert (
+        f"the plan is {now} now. Nothing was changed; `pipeline-assets resume {failed} --dry-run -m {module_of(shop.tables)}`"
+        in why
+    )
     with pytest.raises(StalePlan):
         resume(shop.instance, failed, shop.job, agreed=plan)
     assert everything(shop) == before

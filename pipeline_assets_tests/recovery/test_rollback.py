@@ -320,5 +320,5 @@ def test_what_was_undone_is_known_when_the_log_has_forgotten_the_rollback(shop: 
     assert undone() == [1, 1, 0]
     shop.tell(2)
     assert resume(shop.instance, second, shop.job).success
-    assert shop.computed == ["a", "b"]
+    assert shop.computed == ["a", "b", "c"]
     assert shop.values() == {"a": 2, "b": 2, "c": 2}

@@ -15,7 +15,8 @@ from pipeline_assets.errors import GivenUp, PipelineAssetsError
 from pipeline_assets.recovery.owed import owed
 from pipeline_assets.recovery.refresh import refresh
 from pipeline_assets.recovery.rollback import continue_, roll_back
-from pipeline_assets.recovery.rollback_plan import UNDO, Asked, NothingToUndo
+from pipeline_assets.recovery.rollback_plan import UNDO, Asked
+from pipeline_assets.recovery.rollback_planning import NothingToUndo
 from pipeline_assets.recovery.rollback_store import LIFTED, RESTORING, Store
 from pipeline_assets_tests.recovery import evidence, gathering
 from pipeline_assets_tests.recovery.children import KILLED

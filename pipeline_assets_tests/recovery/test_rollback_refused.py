@@ -18,7 +18,8 @@ from pipeline_assets.delta.location import Location
 from pipeline_assets.delta.log import log_of
 from pipeline_assets.delta.restorable import NotRestorable
 from pipeline_assets.recovery.rollback import continue_, roll_back
-from pipeline_assets.recovery.rollback_plan import UNDO, Asked, NotRolledBack, plan_of
+from pipeline_assets.recovery.rollback_plan import UNDO, Asked, NotRolledBack
+from pipeline_assets.recovery.rollback_planning import plan_of
 from pipeline_assets.recovery.rollback_store import Store
 from pipeline_assets.settings import io_manager
 from pipeline_assets_tests.recovery import evidence
@@ -119,7 +120,7 @@ def log_clean_up(shop: Shop) -> None:
     [
         (
             foreign,
-            "foreign commit (WRITE) on top of what would be undone; if it is meant, `pipeline-assets adopt shop/b`",
+            "foreign commit (WRITE) on top of what would be undone; if it is meant, `pipeline-assets adopt shop/b -m",
         ),
         (vacuum, "was vacuumed"),
         (vacuum_at_work, "a VACUUM began at version 2 and has not ended"),

@@ -295,3 +295,24 @@ def test_what_cannot_be_run_is_refused_and_nothing_is_started(
 @pytest.mark.parametrize("arguments", [["--from", "mon"], ["--partition", "mon", "--from", "mon", "--to", "tue"]])
 def test_half_a_range_is_wrong_usage(arguments: list[str], command: Command) -> None:
     assert command("run", "together", *arguments).status == 2
+
+
+def test_a_refresh_that_fails_ends_with_the_four_lines_and_its_log_is_the_run_s(
+    command: Command, instance: dg.DagsterInstance, tables: Location, home: Path
+) -> None:
+    job = recovering_location.definitions().resolve_job_def("shop_job")
+    for _ in range(2):
+        job.execute_in_process(instance=instance, tags={FORCE_TAG: "true"})
+    newest = instance.get_runs()[0].run_id
+    tell("c.raise", "always")
+    done = command("rollback", "--undo", newest, "--stage", "shop/b", "--yes", "--refresh")
+    run = instance.get_runs()[0].run_id
+    assert done.status == 1
+    assert done.err.splitlines() == [
+        "stage     shop/c",
+        "why       Told: c was told to",
+        "on disk   shop/b version 4; nothing else was written",
+        f"continue  pipeline-assets resume {run} -m {MODULE}",
+    ]
+    kept = [path.read_text() for path in (home / "storage" / run).rglob("*.err")]
+    assert any("Told: c was told to" in text for text in kept)

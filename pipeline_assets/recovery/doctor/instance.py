@@ -7,6 +7,7 @@ from dagster._core.storage.runs import SqliteRunStorage
 from dagster._daemon.controller import get_daemon_statuses
 
 from pipeline_assets.errors import describe
+from pipeline_assets.policy.commands import to_resume
 from pipeline_assets.recovery.doctor import ERROR, OK, WARNING, Finding
 from pipeline_assets.recovery.run_ends import KILLED, Runs
 
@@ -42,8 +43,8 @@ def daemon(instance: DagsterInstance) -> Finding:
     return Finding(WARNING, "daemon", "dagster-daemon", said, "dagster-daemon run (or dagster dev)")
 
 
-def runs(instance: DagsterInstance, more: str) -> Iterator[Finding]:
-    """Runs whose process is gone, or of which that cannot be told. more: how a command names the code location."""
+def runs(instance: DagsterInstance, module: str | None) -> Iterator[Finding]:
+    """Runs whose process is gone, or of which that cannot be told. module: the code location that a command has to name."""
     found = [one for one in Runs(instance).unfinished() if one.state == KILLED or one.host is not None]
     for one in found:
         what = f"of {describe(one.job, one.partition)}"
@@ -53,7 +54,7 @@ def runs(instance: DagsterInstance, more: str) -> Iterator[Finding]:
             if gone
             else f"{what} is at work on {one.host}, or is gone: that cannot be told from here"
         )
-        mend = f"pipeline-assets resume {one.resume or one.run}{'' if gone else ' --gone'}{more}"
+        mend = to_resume(one.resume or one.run, module, option="" if gone else "--gone")
         yield Finding(WARNING, "runs", one.run, said, mend)
     if not found:
         yield Finding(OK, "runs", instance.root_directory, "no run was left by a process that is gone")

@@ -1,0 +1,37 @@
+"""The commands that texts name: which one continues a run, and of which code location it is.
+
+Whoever raises an error does not know the code location; who shows its text does, and completes the commands in it.
+"""
+
+import re
+
+from dagster import DagsterRun
+from dagster._core.code_pointer import ModuleCodePointer
+
+_COMMAND = re.compile(r"`((?:pipeline-assets [a-z]+|dagster asset materialize)\b[^`]*)`")
+
+
+def named_by(module: str | None) -> str:
+    """What a command says of the code location, where it is to be named: ` -m MODULE`, or nothing."""
+    return f" -m {module}" if module else ""
+
+
+def to_resume(run_id: str, module: str | None = None, *, option: str = "") -> str:
+    """What continues a run."""
+    return f"pipeline-assets resume {run_id}{option and f' {option}'}{named_by(module)}"
+
+
+def module_of(run: DagsterRun) -> str | None:
+    """The module of a run's code location, where it is known by one."""
+    pointer = run.job_code_origin.repository_origin.code_pointer if run.job_code_origin is not None else None
+    return pointer.module if isinstance(pointer, ModuleCodePointer) else None
+
+
+def located(text: str, module: str | None) -> str:
+    """A text whose commands, between backticks, all name the code location."""
+
+    def complete(found: re.Match[str]) -> str:
+        command = found[1]
+        return f"`{command}`" if " -m " in command else f"`{command}{named_by(module)}`"
+
+    return _COMMAND.sub(complete, text)
