@@ -59,12 +59,14 @@ def records(
 def of_version(
     instance: DagsterInstance, asset_key: AssetKey, partition: str, version: int, table_id: str
 ) -> Checkpoint | None:
-    """The checkpoint that made a version of a table, if the event log knows it."""
+    """The checkpoint that made a version of a table, if the event log knows it.
+
+    All of the partition's events are looked at where it does not: they do not come in the order of their versions, since a
+    chain that is resumed tells of its own after a newer one has told of another.
+    """
     for checkpoint in remembered(instance, asset_key, [partition]):
         if checkpoint.version == version and checkpoint.table_id == table_id:
             return checkpoint
-        if checkpoint.table_id == table_id and checkpoint.version < version:
-            return None
     return None
 
 
@@ -101,12 +103,11 @@ def unheard(instance: DagsterInstance, asset_key: AssetKey, versions: Mapping[st
     missing = dict(versions)
     if not missing:
         return set()
-    oldest = min(missing.values())
     for checkpoint in remembered(instance, asset_key, list(versions)):
         if checkpoint.table_id == table_id and missing.get(checkpoint.partition) == checkpoint.version:
             del missing[checkpoint.partition]
-        if not missing or (checkpoint.table_id == table_id and checkpoint.version < oldest and len(versions) == 1):
-            break
+            if not missing:
+                break
     return set(missing)
 
 

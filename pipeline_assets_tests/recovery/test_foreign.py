@@ -280,3 +280,37 @@ def test_a_partitioned_table_of_dagster_deltalake_s_is_read_also_after_our_first
     write_deltalake(place.uri, old.head(1).with_columns(day=pl.lit("c")).to_arrow(), mode="append")
     with pytest.raises(ForeignData, match="partition c holds data"):  # what somebody has put there since is nobody's
         run("gathered")
+
+
+def test_what_a_resumed_older_chain_tells_late_hides_nothing_of_the_newer_one(
+    instance: dg.DagsterInstance, tables: Location, tmp_path: Path
+) -> None:
+    """Its first output was committed before the newer chain's, and is told of again after that."""
+    broken = tmp_path / "broken"
+
+    @dg.multi_asset(outs={"one": dg.AssetOut(), "two": dg.AssetOut()})
+    def both(context: dg.OpExecutionContext) -> Any:
+        yield dg.Output(numbers_of(context.run_id), "one")
+        if broken.exists():
+            raise ValueError("broken on purpose")
+        yield dg.Output(numbers_of(context.run_id), "two")
+
+    defs = dg.Definitions([both], resources={"io_manager": io_manager()}, executor=dg.in_process_executor)
+    job = defs.resolve_implicit_global_asset_job_def()
+    broken.touch()
+    older = job.execute_in_process(instance=instance, raise_on_error=False).run_id
+    broken.unlink()
+    assert job.execute_in_process(instance=instance).success
+    one = tables.child("public", "one")
+    newer = version(one)
+    assert resume(instance, older, job).success
+    told = [event["delta/version"] for event in events(instance, "one", "*")]  # newest first
+    assert sorted(told)[-1] == newer and told.index(newer) > 0
+
+    assert adopt(instance, defs.get_repository_def(), "one").recorded == []
+    clean_up_the_log(one)
+    assert job.execute_in_process(instance=instance).success
+
+
+def numbers_of(run_id: str) -> pl.DataFrame:
+    return pl.DataFrame({"run": [run_id]})
