@@ -31,20 +31,30 @@ def storage_takes_it(output: Output, partition: str | None) -> Iterator[None]:
 
 
 def refuse_taken(output: Output, keys: Sequence[str], table: Table | None) -> None:
-    """Raise Taken where rows of another asset's would be replaced. Ops may take turns at a table.
+    """Raise Taken where rows of another asset's would be replaced, or would replace these.
 
+    Beside an asset only one that appends may write, and only if the other does so as well. Ops may take turns at a table.
     Rows in a partition that this output has not written itself are somebody's, whatever the others call their partitions.
     """
-    if table is None or output.mode is Mode.APPEND or set(output.columns) - set(table.partition_columns):
+    if table is None or set(output.columns) - set(table.partition_columns):
         return
-    others = {owner for owners in table.others(output.name).values() for owner in owners}
-    if output.asset_key is None:
-        others = {owner for owner in others if not is_of_op(owner)}
+    others = {
+        (owner, key)
+        for key, owners in table.others(output.name).items()
+        for owner in owners
+        if output.asset_key is not None or not is_of_op(owner)
+    }
     if not others:
         return
+    appends = output.mode is Mode.APPEND
     for one in partitions_among(output.wanted(keys), table.schema, output.name):
-        if not table.txns.get(names.chain(output.name, one.key)) and table.paths([one]):
-            raise Taken(output=output.name, owner=min(others), table=output.location.uri)
+        there = {owner for owner, key in others if names.WHOLE in (key, one.key) or key == one.key}
+        if appends:
+            there = {owner for owner in there if not table.remembers(owner)}
+        elif not there and not table.txns.get(names.chain(output.name, one.key)) and table.paths([one]):
+            there = {owner for owner, _ in others}
+        if there:
+            raise Taken(output=output.name, owner=min(there), table=output.location.uri)
 
 
 def refuse_emptying(output: Output, table: Table | None, without_rows: Sequence[Partition]) -> None:

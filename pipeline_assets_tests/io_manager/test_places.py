@@ -66,6 +66,26 @@ def test_two_assets_of_one_table_do_not_replace_each_other(instance: dg.DagsterI
     assert rows(root, "orders", "shop") == [(1,)]
 
 
+def test_an_asset_does_not_replace_what_another_has_appended_and_none_appends_to_what_another_replaces(
+    instance: dg.DagsterInstance, root: Path
+) -> None:
+    appending = [
+        of_key(prefix, "shop", "orders", n=n, metadata={"mode": "append"}) for n, prefix in ((1, "x"), (2, "y"))
+    ]
+    for _ in range(2):
+        run(instance, root, appending)
+    there = [(1,), (1,), (2,), (2,)]
+    assert rows(root, "orders", "shop") == there
+    said = failure(run(instance, root, [of_key("x", "shop", "orders", n=3)], ok=False))
+    assert "holds the data of y/shop/orders" in said
+    assert rows(root, "orders", "shop") == there
+
+    run(instance, root, [of_key("x", "shop", "items", n=1)])
+    said = failure(run(instance, root, [of_key("y", "shop", "items", n=2, metadata={"mode": "append"})], ok=False))
+    assert "holds the data of x/shop/items" in said
+    assert rows(root, "items", "shop") == [(1,)]
+
+
 def test_one_of_other_partitions_does_not_either(instance: dg.DagsterInstance, root: Path) -> None:
     """The whole table, or a month of somebody else's days."""
     days = dg.DailyPartitionsDefinition("2013-01-01")
