@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import polars as pl
 import pytest
 from deltalake import DeltaTable
 
+from pipeline_assets.policy.policies import NO_BACKOFF
 from pipeline_assets.processes import is_alive
 from pipeline_assets.settings import ROOT
 from pipeline_assets_tests.recovery.children import Done, end, materialize, pipeline_assets, start
@@ -169,6 +171,24 @@ def test_a_stage_that_is_told_to_stop_stops_and_is_not_tried_again(
     assert run.status is dg.DagsterRunStatus.FAILURE
     assert "it is not tried again, and commits nothing any more" in log_of(instance, run)
     assert not instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_UP_FOR_RETRY)
+    assert pipeline_assets("resume", "--last", "-m", SLOW).returncode == 0
+    assert [DeltaTable(tables / name).version() for name in ("first", "second", "third")] == [0, 0, 0]
+
+
+def test_a_run_that_waits_for_the_next_attempt_hears_at_once_that_it_is_to_stop(
+    tables: Path, instance: dg.DagsterInstance
+) -> None:
+    child = Child("unreachable", **{slow.RETRIES: "3", slow.INTERVAL: "100", NO_BACKOFF: ""})
+    began = child.began()
+    wait_for(lambda: instance.all_logs(instance.get_runs()[0].run_id, of_type=dg.DagsterEventType.STEP_UP_FOR_RETRY))
+    asked = time.time()
+    child.process.terminate()
+    assert seconds_until_dead(began["pid"], began["at"]) - (asked - began["at"]) < WITHIN + ROOM
+    child.ended()
+    (run,) = finished(instance, 1)
+    assert run.status is dg.DagsterRunStatus.FAILURE
+    assert "Execution was interrupted unexpectedly" in log_of(instance, run)
+    assert "slow/second: the run is to stop, so there is no other attempt" in log_of(instance, run)
     assert pipeline_assets("resume", "--last", "-m", SLOW).returncode == 0
     assert [DeltaTable(tables / name).version() for name in ("first", "second", "third")] == [0, 0, 0]
 
