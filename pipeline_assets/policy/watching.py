@@ -149,6 +149,7 @@ def _payload(attempt: Running, step_context: Any, ends: str) -> dict[str, Any]:
         "seconds": attempt.policy.timeout,
         "retry": attempt.policy.retry_on_timeout,
         "max_retries": attempt.policy.max_retries,
+        "intervals": [attempt.policy.min_retry_interval, attempt.policy.max_retry_interval],
         "job": serialize_value(job.get_python_origin()),
         "paths": [path for path in sys.path if path],
     }

@@ -22,11 +22,13 @@ from dagster._utils.hosted_user_process import recon_job_from_origin
 from dagster_shared.error import SerializableErrorInfo
 
 from pipeline_assets.errors import TimedOut
+from pipeline_assets.policy.policies import Policy
 from pipeline_assets.policy.reports import continuing_command, failed_before, failures_of, report_attempt
 from pipeline_assets.policy.watch import TIMEOUT
 from pipeline_assets.policy.watching import RUN
 from pipeline_assets.recovery.endings import mark_ended
 from pipeline_assets.recovery.resume import NotResumable, created
+from pipeline_assets.recovery.supervising import Stop
 
 NOTED_SECONDS = 5.0
 """How long Dagster may take to note whether it tries a failed run again."""
@@ -43,12 +45,11 @@ def told(said: Mapping[str, Any]) -> None:
         again = timed_out and said["retry"] and failures <= said["max_retries"]
         why = f"timed out after {said['seconds']:g} s" if timed_out else "did not stop when it was asked to"
         message = f"{said['name']} {why}; its process was ended"
-        following = _following(failures, said["max_retries"] + 1 if timed_out and said["retry"] else 0)
+        wait = _wait(said, failures) if again and _is_ours(instance, run, said["ends"]) else None
+        following = _following(failures, said["max_retries"] + 1 if timed_out and said["retry"] else 0, wait)
         kind = TimedOut.__name__ if timed_out else "interrupted"
         heading = f"{message}: {following}"
-        metadata = report_attempt(
-            instance, run, said["step"], heading, failures, kind, following, tables=said["tables"]
-        )
+        metadata = report_attempt(instance, run, said["step"], heading, failures, kind, following, wait, said["tables"])
         if said["ends"] != RUN:
             return
         _report_step(instance, run, said["step"], message, kind, metadata)
@@ -57,15 +58,27 @@ def told(said: Mapping[str, Any]) -> None:
         _print(run, message, goes_on=ours)
         if ours:
             job = recon_job_from_origin(deserialize_value(said["job"], JobPythonOrigin))
-            _continue(instance, run, job, failed_before(run, said["step"], failures))
+            wait = _wait(said, failures) if wait is None else wait
+            _continue(instance, run, job, failed_before(run, said["step"], failures), wait)
 
 
-def _following(failures: int, attempts: int) -> str:
-    """What follows after so many failures, of so many attempts (0: whatever their number)."""
+def _wait(said: Mapping[str, Any], failures: int) -> float:
+    """Seconds until the next attempt, as after any other failure."""
+    shortest, longest = said["intervals"]
+    return Policy(min_retry_interval=shortest, max_retry_interval=longest).wait_after(failures)
+
+
+def _is_ours(instance: DagsterInstance, run: DagsterRun, ends: str) -> bool:
+    """Whether it is for this process to try again, and so to wait: not for the executor, nor perhaps for the daemon."""
+    return ends == RUN and (run.remote_job_origin is None or not instance.run_retries_enabled)
+
+
+def _following(failures: int, attempts: int, wait: float | None) -> str:
+    """What follows after so many failures, of so many attempts (0: whatever their number); wait: in seconds, if known."""
     if not attempts:
         return "it is not tried again"
-    last = failures >= attempts
-    return f"attempt {failures} of {attempts} was the last" if last else f"attempt {failures + 1} of {attempts} follows"
+    last, when = failures >= attempts, "follows" if wait is None else f"in {wait:.0f} s"
+    return f"attempt {failures} of {attempts} was the last" if last else f"attempt {failures + 1} of {attempts} {when}"
 
 
 def _report_step(
@@ -90,7 +103,7 @@ def _is_ours_to_continue(instance: DagsterInstance, run: DagsterRun) -> bool:
     now = instance.get_run_by_id(run.run_id)
     if now is None or now.status is not DagsterRunStatus.FAILURE:
         return False
-    if run.remote_job_origin is None or not (instance.run_retries_enabled and _daemon_retries(instance, now)):
+    if _is_ours(instance, run, RUN) or not _daemon_retries(instance, now):
         return True
     _say(f"Run {run.run_id} is tried again by Dagster's daemon, as run_retries says.")
     return False
@@ -106,24 +119,46 @@ def _daemon_retries(instance: DagsterInstance, run: DagsterRun) -> bool:
     return now is not None and now.tags.get(WILL_RETRY_TAG, "true") == "true"
 
 
-def _continue(instance: DagsterInstance, run: DagsterRun, job: ReconstructableJob, tags: Mapping[str, str]) -> None:
-    """In the queue, where the run came from there, so that it is counted, and can be terminated; else here."""
+def _continue(
+    instance: DagsterInstance, run: DagsterRun, job: ReconstructableJob, tags: Mapping[str, str], wait: float
+) -> None:
+    """In the queue, where the run came from there, so that it is counted, and can be terminated; else here.
+
+    The run is made before the wait, so that nobody else answers the failure meanwhile.
+    """
     queued = bool(instance.all_logs(run.run_id, of_type=DagsterEventType.PIPELINE_ENQUEUED))
-    try:
-        continued = created(instance, run.run_id, job, tags=tags, elsewhere=queued)
-    except NotResumable as refusal:  # somebody else was faster
-        _say(str(refusal))
-        return
-    if continued.run is None:
-        _say(f"Nothing of run {run.run_id} was left.")
+    stop = Stop()
+    with stop.listening():
+        try:
+            continued = created(instance, run.run_id, job, tags=tags, elsewhere=queued)
+        except NotResumable as refusal:  # somebody else was faster
+            _say(str(refusal))
+            return
+        if continued.run is None:
+            _say(f"Nothing of run {run.run_id} was left.")
+            return
+        next_run = _after(instance, continued.run, wait, stop)
+    if next_run is None:
+        _say(f"Run {continued.run.run_id}, which was to continue run {run.run_id}, was stopped before it began.")
     elif queued:
-        instance.report_dagster_event(DagsterEvent.job_enqueue(continued.run), continued.run.run_id)
-        _say(f"Run {run.run_id} is continued by run {continued.run.run_id}, which waits in the queue.")
+        instance.report_dagster_event(DagsterEvent.job_enqueue(next_run), next_run.run_id)
+        _say(f"Run {run.run_id} is continued by run {next_run.run_id}, which waits in the queue.")
     else:
-        done = execute_run(continued.job, continued.run, instance)
-        left = f"failed; `pipeline-assets resume {continued.run.run_id}` continues it"
+        done = execute_run(continued.job, next_run, instance)
+        left = f"failed; `pipeline-assets resume {next_run.run_id}` continues it"
         state = "succeeded" if done.success else left
-        _say(f"Run {run.run_id} was continued by run {continued.run.run_id}, which {state}.")
+        _say(f"Run {run.run_id} was continued by run {next_run.run_id}, which {state}.")
+
+
+def _after(instance: DagsterInstance, run: DagsterRun, wait: float, stop: Stop) -> DagsterRun | None:
+    """A run that has not begun, when it may; None where it was stopped while it waited."""
+    if wait:
+        instance.report_engine_event(f"Begins in {wait:.0f} s.", run)
+        _say(f"Run {run.run_id} continues it in {wait:.0f} s.")
+    if stop.wait(wait):
+        mark_ended(instance, run, "It was stopped before it began.", stopped=True)
+    now = instance.get_run_by_id(run.run_id)
+    return now if now is not None and now.status is DagsterRunStatus.NOT_STARTED else None
 
 
 def _print(run: DagsterRun, message: str, *, goes_on: bool) -> None:

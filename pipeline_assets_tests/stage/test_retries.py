@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -296,8 +297,12 @@ def test_retry_after_is_honoured(
 
     @stage(min_retry_interval=0, max_retry_interval=0.01)
     def numbers() -> pl.DataFrame:
-        with urllib.request.urlopen(busy_server):
-            return ONE
+        try:
+            with urllib.request.urlopen(busy_server):
+                return ONE
+        except urllib.error.HTTPError as refusal:
+            refusal.close()  # else its socket is, some time, with a warning
+            raise
 
     began = time.monotonic()
     result = run(instance, tmp_path, [numbers])

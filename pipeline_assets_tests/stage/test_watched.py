@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import time
 from collections.abc import Iterator, Sequence
@@ -13,7 +14,7 @@ import pytest
 from deltalake import DeltaTable
 
 from pipeline_assets.policy.policies import NO_BACKOFF
-from pipeline_assets.processes import is_alive
+from pipeline_assets.processes import is_alive, is_gone, pid_here
 from pipeline_assets.settings import ROOT
 from pipeline_assets_tests.recovery.children import Done, end, materialize, pipeline_assets, start
 from pipeline_assets_tests.stage import slow
@@ -118,7 +119,38 @@ def test_a_run_whose_stage_may_be_tried_again_goes_on_by_itself(tables: Path, in
     first, second = finished(instance, 2)
     assert (first.status, second.status) == (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.SUCCESS)
     assert second.parent_run_id == first.run_id
-    assert "slow/second timed out after 2 s; its process was ended: attempt 2 of 2 follows" in log_of(instance, first)
+    said = "slow/second timed out after 2 s; its process was ended: attempt 2 of 2 in 0 s"
+    assert said in log_of(instance, first)
+    assert [DeltaTable(tables / name).version() for name in ("first", "second", "third")] == [0, 0, 0]
+
+
+WAITING = {slow.AGAIN: "1", slow.RETRIES: "1", slow.SECONDS: "1", NO_BACKOFF: ""}
+
+
+def test_a_run_that_goes_on_by_itself_waits_first_and_says_so(tables: Path, instance: dg.DagsterInstance) -> None:
+    Child("gil", **WAITING, **{slow.INTERVAL: "4"}).ended()
+    first, second = finished(instance, 2)
+    assert second.status is dg.DagsterRunStatus.SUCCESS
+    found = re.search(r"its process was ended: attempt 2 of 2 in ([4-8]) s", log_of(instance, first))
+    assert found
+    assert f"Begins in {found[1]} s." in log_of(instance, second)
+    ended, began = (instance.get_run_record_by_id(run.run_id) for run in (first, second))
+    assert began.start_time - ended.end_time >= int(found[1]) - 1
+
+
+def test_a_run_that_is_to_go_on_by_itself_can_be_stopped_while_it_waits(
+    tables: Path, instance: dg.DagsterInstance
+) -> None:
+    child = Child("gil", **WAITING, **{slow.INTERVAL: "200"})
+    wait_for(lambda: len(instance.get_runs()) == 2)
+    waiting = instance.get_runs()[0]
+    assert waiting.status is dg.DagsterRunStatus.NOT_STARTED
+    assert is_gone(instance, waiting) is False
+    os.kill(pid_here(waiting), signal.SIGTERM)
+    child.ended()
+    first, second = finished(instance, 2)
+    assert (first.status, second.status) == (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
+    assert pipeline_assets("resume", "--last", "-m", SLOW).returncode == 0
     assert [DeltaTable(tables / name).version() for name in ("first", "second", "third")] == [0, 0, 0]
 
 
@@ -128,7 +160,7 @@ def test_runs_that_go_on_by_themselves_count_their_attempts_together(
     Child("polars", **{slow.AGAIN: "1", slow.RETRIES: "1", slow.SECONDS: "1", slow.ALWAYS: "1"}).ended()
     first, second = finished(instance, 2)
     assert (first.status, second.status) == (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.FAILURE)
-    assert "its process was ended: attempt 2 of 2 follows" in log_of(instance, first)
+    assert "its process was ended: attempt 2 of 2 in 0 s" in log_of(instance, first)
     wait_for(lambda: "its process was ended: attempt 2 of 2 was the last" in log_of(instance, second))
 
 
