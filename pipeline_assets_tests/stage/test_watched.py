@@ -173,9 +173,18 @@ def test_with_a_process_a_step_the_run_lives_on_and_the_step_is_tried_again_only
     assert run.status is (dg.DagsterRunStatus.SUCCESS if again else dg.DagsterRunStatus.FAILURE)
     assert (tables / "third").exists() == again
     starts = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_RESTARTED)
-    assert len([entry for entry in starts if entry.step_key == "slow__second"]) == 1
+    assert [entry.step_key for entry in starts] == (["slow__second"] if again else [])
     if not again:
-        assert "slow/second failed, it is not tried again: permanent, timed out after 2 s" in failures(instance, run)
+        assert "slow/second timed out after 2 s; its process was ended" in failures(instance, run)
+        assert not instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_UP_FOR_RETRY)
+        assert (
+            log_of(instance, run).count("slow/second timed out after 2 s; its process was ended: it is not tried") == 1
+        )
+        events = [
+            entry.get_dagster_event().event_type for entry in instance.all_logs(run.run_id) if entry.dagster_event
+        ]
+        ends = [dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.PIPELINE_FAILURE]
+        assert [event for event in events if event in ends] == ends
 
 
 def test_a_step_whose_process_was_killed_is_tried_again_and_the_log_says_so(
@@ -237,6 +246,7 @@ def test_native_code_that_does_not_hear_the_signal_is_ended(
     (run,) = finished(instance, 1)
     said = "slow/second did not stop when it was asked to; its process was ended: it is not tried again"
     assert said in log_of(instance, run)
+    assert not instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_UP_FOR_RETRY)
     assert not (tables / "second" / "_delta_log").exists()
 
 
