@@ -5,7 +5,7 @@ milliseconds. PID: the process that is watched, its parent. SIGNALS: a file desc
 arrive that the parent gets. QUEUE: that on which the process of a step tells its executor of events. On stdin a JSON object a
 line: `{"arm": ID, "kill_at": SECONDS | null, "grace": SECONDS, "asked": {NAME: SEMAPHORE} | null, "last": {"lock": SEMAPHORE,
 "room": SEMAPHORE, "messages": NUMBER, "words": {WHY: HEX}} | null, "command": [...], "payload": {...}}` begins an attempt,
-`{"disarm": ID}` ends it; kill_at is on the monotonic clock, grace how long an attempt may go on after it was asked to stop, by
+`{"disarm": ID}` ends it; kill_at is on the monotonic clock, grace how long an attempt may go on after it was asked to stop by
 SIGTERM, SIGINT or a Request. Where there are last words for the reason (WHY), the executor is told them before the kill, and
 records the rest. Else the command is started, with the payload and `why` as JSON on its stdin: after the kill, or before it
 where the process was asked to stop, since the code server, which sees it gone, would call a run failed that was cancelled.
