@@ -46,6 +46,8 @@ class Clock:
         self._depth = 0
         self._thread = threading.current_thread()
         self._timer: threading.Timer | None = None
+        # What another thread begins may be somebody else's.
+        self.mark = children.Mark() if self._thread is threading.main_thread() else None
         if seconds is not None:
             listen()
             self._timer = threading.Timer(seconds, self._ring)
@@ -70,6 +72,8 @@ class Clock:
 
     def stop(self) -> None:
         """The attempt is over; nothing rings any more."""
+        if self.mark is not None:
+            self.mark.lift()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -79,8 +83,8 @@ class Clock:
 
         Of another thread than the main one they may be somebody else's, and are left alone.
         """
-        if self._thread is threading.main_thread():
-            children.end_since(self._began_at)
+        if self.mark is not None:
+            children.end_since(self._began_at, self.mark)
 
     @contextmanager
     def inside(self) -> Iterator[None]:

@@ -4,7 +4,8 @@ Run by its path with nothing but the standard library (`python -I -S watch.py PI
 milliseconds. PID: the process that is watched, its parent. SIGNALS: a file descriptor on which the numbers of the signals
 arrive that the parent gets. QUEUE: that on which the process of a step tells its executor of events. On stdin a JSON object a
 line: `{"arm": ID, "kill_at": SECONDS | null, "grace": SECONDS, "asked": {NAME: SEMAPHORE} | null, "last": {"lock": SEMAPHORE,
-"room": SEMAPHORE, "messages": NUMBER, "words": {WHY: HEX}} | null, "command": [...], "payload": {...}}` begins an attempt,
+"room": SEMAPHORE, "messages": NUMBER, "words": {WHY: HEX}} | null, "mark": TEXT | null, "command": [...], "payload":
+{...}}` begins an attempt,
 `{"disarm": ID}` ends it; kill_at is on the monotonic clock, grace how long an attempt may go on after it was asked to stop by
 SIGTERM, SIGINT or a Request. Where there are last words for the reason (WHY), the executor is told them before the kill, and
 records the rest. Else the command is started, with the payload and `why` as JSON on its stdin: after the kill, or before it
@@ -137,10 +138,10 @@ def _unread(pipe: int) -> int:
     return found[0]
 
 
-def end(pid: int) -> None:
-    """End a process and all that descend from it, but this one."""
+def end(pid: int, mark: str | None = None) -> None:
+    """End a process and all that descend from it, but this one, or have a mark."""
     os.kill(pid, signal.SIGSTOP)  # it begins no more of them
-    for one in (*descendants(pid), pid):
+    for one in (*descendants(pid), *(marked(mark) if mark else ()), pid):
         with contextlib.suppress(ProcessLookupError):
             os.kill(one, signal.SIGKILL)
 
@@ -160,6 +161,16 @@ def descendants(of: int) -> dict[int, int]:
     return found
 
 
+def marked(mark: str) -> set[int]:
+    """The processes, but this one, that began with a mark (`NAME=value`) in their environment."""
+    found = set()
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if mark.encode() in (folder / "environ").read_bytes().split(b"\0"):
+                found.add(int(folder.name))
+    return found - {os.getpid()}
+
+
 def main() -> None:
     """Watch until there is something to end, or nobody to watch."""
     pid, signals = int(sys.argv[1]), int(sys.argv[2])
@@ -171,7 +182,7 @@ def main() -> None:
         tell(late)
     if os.getppid() == pid:
         with contextlib.suppress(ProcessLookupError):
-            end(pid)
+            end(pid, late["mark"])
     if late["request"]:
         late["request"].answer()
     if late["why"] != INTERRUPT and not told:

@@ -52,6 +52,7 @@ class Watcher:
                 stdin=orders,
                 stdout=sys.__stderr__,
                 pass_fds=shared,
+                env=children.unmarked(),
                 start_new_session=True,
             )
         finally:
@@ -105,6 +106,7 @@ def arm(attempt: Running, step_context: Any) -> None:
         "grace": STOP_SECONDS,
         "asked": _asked(),
         "last": last_words(payload, AFTERWARDS, reasons) if ends == STEP else None,
+        "mark": None if attempt.clock.mark is None else attempt.clock.mark.text,
         "command": [sys.executable, "-m", AFTERWARDS],
         "payload": payload,
     }
