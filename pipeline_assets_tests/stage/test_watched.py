@@ -88,9 +88,8 @@ pytestmark = pytest.mark.usefixtures("no_process_is_left")
     [
         ("polars", False),
         ("gil", True),
-        ("child_and_native", False),
         ("orphan", False),
-        *(pytest.param(how, False, marks=pytest.mark.slow) for how in ("gil", "child")),
+        *(pytest.param(how, False, marks=pytest.mark.slow) for how in ("gil", "child", "child_and_native")),
         *(pytest.param(how, True, marks=pytest.mark.slow) for how in ("polars", "child", "child_and_native")),
     ],
 )
