@@ -1,6 +1,5 @@
 """Reading a table at a pinned version."""
 
-import os
 from collections.abc import Sequence
 
 import polars as pl
@@ -80,15 +79,13 @@ def open_at(location: Location, version: int) -> DeltaTable:
 
 
 def _refuse_missing_files(location: Location, delta: DeltaTable, partitions: Sequence[Partition] | None) -> None:
-    """Say which data file is gone, before a reader says so half way. On a local disk only: elsewhere each look is a call."""
-    if not location.is_local:
-        return
-    for path in paths_of(delta, partitions):
-        if not os.path.exists(os.path.join(location.uri, path)):
-            raise DamagedTable(
-                table=location.uri,
-                why=f"the data file {path} of version {delta.version()} is gone (a VACUUM, or a person)",
-            )
+    """Say which data file is gone, before a reader says so half way."""
+    missing = location.first_missing(paths_of(delta, partitions))
+    if missing is not None:
+        raise DamagedTable(
+            table=location.uri,
+            why=f"the data file {missing} of version {delta.version()} is gone (a VACUUM, or a person)",
+        )
 
 
 def _refuse_unreadable(location: Location, delta: DeltaTable) -> None:

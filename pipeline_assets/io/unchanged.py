@@ -20,6 +20,8 @@ from pipeline_assets.io.steps import Outcome, Read, Step
 ERROR = dg.AssetCheckSeverity.ERROR
 _LOOKED_AT = 10
 """Records of a check, of which the newest that is a verdict counts."""
+_FILES_LOOKED_AT = 1000
+"""A look takes a few microseconds; who deletes files by hand seldom leaves the first thousand."""
 FORCE_TAG = "pipeline_assets/force"
 """A run with this tag computes what is unchanged as well."""
 
@@ -64,6 +66,8 @@ def unchanged(
         if one.key == names.WHOLE and live.part.notes.get(WHICH) != which(step.reads):
             return None
         outcomes[one.key] = Outcome(live.version, live.part, checkpoints.SKIPPED)
+    if table.location.first_missing(table.paths(partitions)[:_FILES_LOOKED_AT]) is not None:
+        return None  # deleted by hand
     return None if checks and _check_failed(step, output, outcomes.values(), checks) else outcomes
 
 

@@ -1,12 +1,17 @@
-"""The processes that descend from this one, by /proc; where there is none (macOS), none are found."""
+"""The processes that a stage began, by /proc; where there is none (macOS), none are found.
+
+They descend from this one, or have a mark of the attempt in their environment: those are found also where who began them is
+gone (a shell's background job, a daemon). But for those that were only forked, or began with an environment of their own.
+"""
 
 import contextlib
 import os
 import signal
 import time
+import uuid
 
 from pipeline_assets import heartbeat
-from pipeline_assets.policy.watch import descendants
+from pipeline_assets.policy.watch import descendants, marked
 
 _SLACK_SECONDS = 0.05
 """Start times in /proc are ticks of 10 ms since a boot time in whole seconds, so the boot time is taken more exactly."""
@@ -16,15 +21,40 @@ spared: set[int] = set()
 """Processes of our own, which are not ended: those that watch."""
 
 
-def end_since(moment: float) -> list[int]:
-    """SIGKILL the descendants of this process that began after a moment (seconds since 1970); their ids."""
-    ended = []
-    for pid, ticks in descendants(os.getpid()).items():
-        if _began(ticks) >= moment - _SLACK_SECONDS and pid not in spared | heartbeat.pids:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-                ended.append(pid)
-    return ended
+MARK = "PIPELINE_ASSETS_ATTEMPT"
+"""The variable that marks what an attempt begins."""
+
+
+class Mark:
+    """Is in the environment of each process that this one begins, until it is lifted. text: as it stands there."""
+
+    def __init__(self) -> None:
+        self._value = uuid.uuid4().hex
+        self._before = os.environ.get(MARK)
+        self.text = f"{MARK}={self._value}"
+        os.environ[MARK] = self._value
+
+    def lift(self) -> None:
+        """Again as it was before: an outer attempt's, or none."""
+        if os.environ.get(MARK) != self._value:
+            return
+        if self._before is None:
+            del os.environ[MARK]
+        else:
+            os.environ[MARK] = self._before
+
+
+def unmarked() -> dict[str, str]:
+    """The environment for a process of our own, which no attempt's end is to end."""
+    return {name: value for name, value in os.environ.items() if name != MARK}
+
+
+def end_since(moment: float, mark: Mark) -> None:
+    """SIGKILL the descendants of this process that began after a moment (seconds since 1970), and all that have a mark."""
+    began = {pid for pid, ticks in descendants(os.getpid()).items() if _began(ticks) >= moment - _SLACK_SECONDS}
+    for pid in (began | marked(mark.text)) - spared - heartbeat.pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def _began(ticks: int) -> float:

@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -46,8 +46,10 @@ class Clock:
         self._depth = 0
         self._thread = threading.current_thread()
         self._timer: threading.Timer | None = None
+        # What another thread begins may be somebody else's.
+        self.mark = children.Mark() if self._thread is threading.main_thread() else None
         if seconds is not None:
-            _listen()
+            listen()
             self._timer = threading.Timer(seconds, self._ring)
             self._timer.daemon = True
             self._timer.start()
@@ -70,6 +72,8 @@ class Clock:
 
     def stop(self) -> None:
         """The attempt is over; nothing rings any more."""
+        if self.mark is not None:
+            self.mark.lift()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -79,8 +83,8 @@ class Clock:
 
         Of another thread than the main one they may be somebody else's, and are left alone.
         """
-        if self._thread is threading.main_thread():
-            children.end_since(self._began_at)
+        if self.mark is not None:
+            children.end_since(self._began_at, self.mark)
 
     @contextmanager
     def inside(self) -> Iterator[None]:
@@ -104,7 +108,7 @@ class Clock:
     def _ring(self) -> None:
         """In the timer's thread: wake that of the step."""
         if self._thread is threading.main_thread():
-            signal.pthread_kill(self._thread.ident or 0, SIGNAL)
+            wake_main_thread()
         elif self._depth and not self.patient:
             if _is_storing(sys._current_frames().get(self._thread.ident or 0)):  # noqa: SLF001  no other way to see it
                 self.ring_later()
@@ -116,12 +120,23 @@ class Clock:
 
 _running: list[Clock] = []
 """The clocks inside whose code some thread is now."""
+_also: set[Callable[[FrameType | None], None]] = set()
 
 
-def _listen() -> None:
-    """Install the handler, for the rest of the process: the signal's default would end it."""
+def listen(also: Callable[[FrameType | None], None] | None = None) -> None:
+    """Install the handler, for the rest of the process: the signal's default would end it.
+
+    also: is called in the main thread as well when that is woken, with what it was at.
+    """
+    if also is not None:
+        _also.add(also)
     if threading.current_thread() is threading.main_thread() and signal.getsignal(SIGNAL) is not _wake:
         signal.signal(SIGNAL, _wake)
+
+
+def wake_main_thread() -> None:
+    """From another thread: have the handler run there. Only after `listen`."""
+    signal.pthread_kill(threading.main_thread().ident or 0, SIGNAL)
 
 
 def _wake(_signal: int, frame: FrameType | None) -> None:
@@ -136,6 +151,8 @@ def _wake(_signal: int, frame: FrameType | None) -> None:
                 continue
             clock.rung = True
             raise TimeIsUp(clock)
+    for heard in _also:
+        heard(frame)
 
 
 def _is_storing(frame: FrameType | None) -> bool:

@@ -16,6 +16,7 @@ from pipeline_assets.policy.failures import Verdict, classify
 from pipeline_assets.policy.reports import failures, report
 from pipeline_assets.policy.running import Running, running_of
 from pipeline_assets.policy.starting import start
+from pipeline_assets.policy.waiting import hear_stops
 
 LONGEST_WAIT = 3600.0
 """Seconds that a far end may ask for; for longer ones a run is not kept waiting, and fails."""
@@ -60,14 +61,19 @@ def guarded(step_context: Any) -> Iterator[None]:
         if isinstance(interrupt, Interrupted):
             raise
         raise Interrupted from interrupt
-    except (dg.RetryRequested, DagsterError, GeneratorExit, SystemExit):
+    except (dg.RetryRequested, DagsterError, GeneratorExit, SystemExit) as passed_on:
         attempt.stop()
+        if isinstance(passed_on, dg.RetryRequested):
+            hear_stops(attempt, step_context, passed_on.seconds_to_wait or 0.0)
         raise
     except BaseException as error:  # polars' panics are no `Exception`
         attempt.stop()
         if _is_decided(attempt, error):
             raise
-        raise _answer(attempt, error) from error
+        answer = _answer(attempt, error)
+        if isinstance(answer, dg.RetryRequested):
+            hear_stops(attempt, step_context, answer.seconds_to_wait or 0.0)
+        raise answer from error
 
 
 def _is_decided(attempt: Running, error: BaseException) -> bool:

@@ -1,4 +1,4 @@
-"""The part of the table that is about data: obstore, deltalake, pyarrow, polars, filelock, SQLAlchemy."""
+"""The part of the table that is about data: obstore, deltalake, pyarrow, polars, filelock."""
 
 from pipeline_assets.errors import (
     BadData,
@@ -6,14 +6,11 @@ from pipeline_assets.errors import (
     DamagedTable,
     LockTimeout,
     MissingTable,
-    NetworkError,
     PermissionDenied,
     ProgrammingError,
     SchemaError,
-    ServiceUnavailable,
     StorageConflict,
 )
-from pipeline_assets.policy.database_failures import wrapped_by_sqlalchemy
 from pipeline_assets.policy.storage_failures import commit, delta, storage_text
 from pipeline_assets.policy.verdict import Entry, named_in, or_else
 
@@ -109,14 +106,4 @@ _FILELOCK = named_in(
     },
 )
 
-_SQLALCHEMY = named_in(
-    "sqlalchemy.exc",
-    {
-        "DBAPIError": wrapped_by_sqlalchemy,
-        "DisconnectionError": NetworkError,
-        "SQLAlchemyError": ProgrammingError,
-        "TimeoutError": ServiceUnavailable,  # all connections of the pool are taken
-    },
-)
-
-DATA: dict[str, Entry] = {**_OBSTORE, **_DELTALAKE, **_ARROW, **_POLARS, **_FILELOCK, **_SQLALCHEMY}
+DATA: dict[str, Entry] = {**_OBSTORE, **_DELTALAKE, **_ARROW, **_POLARS, **_FILELOCK}

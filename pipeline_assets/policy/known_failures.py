@@ -2,22 +2,22 @@
 
 A class stands for those derived from it, but for those that have a line of their own. A test walks the exceptions
 of the libraries that we depend on and fails for one without a line. The rest of the table: `known_http.py`,
-`known_data.py`.
+`known_data.py`, `known_databases.py`, `known_dagster.py`.
 """
 
 from pipeline_assets.errors import (
     BadData,
-    ConfigurationError,
     MissingTable,
     NetworkError,
     PermissionDenied,
     ProgrammingError,
     ServiceUnavailable,
 )
-from pipeline_assets.policy.dagster_failures import asked_to_retry, failed_on_purpose, users_exception
 from pipeline_assets.policy.database_failures import database_text
 from pipeline_assets.policy.http_failures import connection, url_error, urllib_status
+from pipeline_assets.policy.known_dagster import DAGSTER
 from pipeline_assets.policy.known_data import DATA
+from pipeline_assets.policy.known_databases import DATABASES
 from pipeline_assets.policy.known_http import HTTP
 from pipeline_assets.policy.storage_failures import operating_system, storage_text
 from pipeline_assets.policy.verdict import Entry, named_in, or_else
@@ -79,48 +79,10 @@ _STANDARD_LIBRARY: dict[str, Entry] = {
     "zlib.error": BadData,
 }
 
-_DAGSTER = named_in(
-    "dagster._core.errors",
-    {
-        "DagsterAssetCheckFailedError": BadData,
-        "DagsterHomeNotSetError": ConfigurationError,
-        "DagsterImportError": ConfigurationError,
-        "DagsterInvalidConfigDefinitionError": ConfigurationError,
-        "DagsterInvalidConfigError": ConfigurationError,
-        "DagsterInvalidDefinitionError": ConfigurationError,
-        "DagsterInvalidInvocationError": ProgrammingError,
-        "DagsterInvalidMetadata": ProgrammingError,
-        "DagsterInvalidPythonicConfigDefinitionError": ConfigurationError,
-        "DagsterInvariantViolationError": ProgrammingError,
-        "DagsterStepOutputNotFoundError": ProgrammingError,
-        "DagsterTypeCheckDidNotPass": BadData,
-        "DagsterUnknownPartitionError": ConfigurationError,
-        "DagsterUnknownResourceError": ConfigurationError,
-        "DagsterUserCodeExecutionError": users_exception,
-        "DagsterUserCodeUnreachableError": ServiceUnavailable,
-    },
-) | named_in(
-    "dagster._core.definitions.events",
-    {
-        "Failure": failed_on_purpose,
-        "RetryRequested": asked_to_retry,
-    },
-)
-
 _OTHERS: dict[str, Entry] = {
-    **{
-        f"{driver}.{name}": entry
-        for driver in ("psycopg2", "psycopg", "pymysql.err", "MySQLdb")
-        for name, entry in {
-            "OperationalError": or_else(database_text, NetworkError),  # a deadlock is one, too
-            "InterfaceError": NetworkError,  # the connection was closed
-            "DataError": BadData,
-            "IntegrityError": BadData,
-        }.items()
-    },
     "pydantic_core._pydantic_core.ValidationError": BadData,
     "pyo3_runtime.PanicException": or_else(storage_text, ProgrammingError),  # of polars, deltalake, obstore: a bug
 }
 
-KNOWN: dict[str, Entry] = {**_BUILTINS, **_STANDARD_LIBRARY, **HTTP, **DATA, **_DAGSTER, **_OTHERS}
+KNOWN: dict[str, Entry] = {**_BUILTINS, **_STANDARD_LIBRARY, **HTTP, **DATA, **DATABASES, **DAGSTER, **_OTHERS}
 """By qualified name, as the libraries need not be there."""

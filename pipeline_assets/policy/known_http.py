@@ -5,6 +5,7 @@ from pipeline_assets.errors import (
     ConfigurationError,
     NetworkError,
     ProgrammingError,
+    ServiceUnavailable,
 )
 from pipeline_assets.policy.http_failures import connection, exhausted, response_status
 from pipeline_assets.policy.verdict import Entry, named_in, or_else
@@ -58,17 +59,50 @@ _REQUESTS = named_in(
         "URLRequired": ConfigurationError,
         "UnrewindableBodyError": ProgrammingError,
     },
-) | named_in(
+)
+
+_URLLIB3 = named_in(
     "urllib3.exceptions",  # which requests wraps, but for what is used directly
     {
+        "BodyNotHttplibCompatible": ProgrammingError,
+        "ClosedPoolError": ProgrammingError,
+        "ConnectTimeoutError": NetworkError,
+        "ConnectionError": ProgrammingError,
         "DecodeError": BadData,
+        "DependencyWarning": ProgrammingError,
+        "EmptyPoolError": ServiceUnavailable,  # all connections of the pool are taken
+        "FullPoolError": ServiceUnavailable,  # all connections of the pool are taken
         "HTTPError": ProgrammingError,
+        "HTTPWarning": ProgrammingError,
+        "HeaderParsingError": BadData,
+        "HostChangedError": ProgrammingError,
+        "IncompleteRead": NetworkError,
+        "InsecurePlatformWarning": ProgrammingError,
+        "InsecureRequestWarning": ProgrammingError,
+        "InvalidChunkLength": NetworkError,
+        "InvalidHeader": BadData,
+        "LocationParseError": ConfigurationError,
         "LocationValueError": ConfigurationError,
         "MaxRetryError": exhausted,
+        "NameResolutionError": NetworkError,
+        "NewConnectionError": NetworkError,
+        "NotOpenSSLWarning": ProgrammingError,
+        "PoolError": ProgrammingError,
         "ProtocolError": NetworkError,
         "ProxyError": NetworkError,
+        "ProxySchemeUnknown": ConfigurationError,
+        "ProxySchemeUnsupported": ConfigurationError,
+        "ReadTimeoutError": NetworkError,
+        "RequestError": ProgrammingError,
+        "ResponseError": ProgrammingError,
+        "ResponseNotChunked": ProgrammingError,
         "SSLError": connection,
+        "SecurityWarning": ProgrammingError,
+        "SystemTimeWarning": ProgrammingError,
         "TimeoutError": NetworkError,
+        "TimeoutStateError": ProgrammingError,
+        "URLSchemeUnknown": ConfigurationError,
+        "UnrewindableBodyError": ProgrammingError,
     },
 )
 
@@ -106,4 +140,4 @@ _HTTPX = named_in(
     },
 )
 
-HTTP: dict[str, Entry] = {**_HTTP_CLIENT, **_REQUESTS, **_HTTPX}
+HTTP: dict[str, Entry] = {**_HTTP_CLIENT, **_REQUESTS, **_URLLIB3, **_HTTPX}

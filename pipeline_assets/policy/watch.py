@@ -1,31 +1,41 @@
 """A process of its own that ends another when an attempt in it takes too long, whatever that is doing.
 
-Run by its path with nothing but the standard library (`python -I -S watch.py PID SIGNALS`), so that it is there in
+Run by its path with nothing but the standard library (`python -I -S watch.py PID SIGNALS [QUEUE]`), so that it is there in
 milliseconds. PID: the process that is watched, its parent. SIGNALS: a file descriptor on which the numbers of the signals
-arrive that the parent gets. On stdin a JSON object a line: `{"arm": ID, "kill_at": SECONDS | null, "grace": SECONDS,
-"asked": {NAME: SEMAPHORE} | null, "command": [...], "payload": {...}}` begins an attempt, `{"disarm": ID}` ends it; kill_at
-is on the monotonic clock, grace how long an attempt may go on after it was asked to stop, by SIGTERM, SIGINT or a Request.
-After the kill the command is started, with the payload and `why` as JSON on its stdin; before it, where the process was
-asked to stop: else the code server, which sees it gone, would call a run failed that was cancelled. When stdin ends the
-parent is gone, and so is this.
+arrive that the parent gets. QUEUE: that on which the process of a step tells its executor of events. On stdin a JSON object a
+line: `{"arm": ID, "kill_at": SECONDS | null, "grace": SECONDS, "asked": {NAME: SEMAPHORE} | null, "last": {"lock": SEMAPHORE,
+"room": SEMAPHORE, "messages": NUMBER, "words": {WHY: HEX}} | null, "mark": TEXT | null, "command": [...], "payload":
+{...}}` begins an attempt,
+`{"disarm": ID}` ends it; kill_at is on the monotonic clock, grace how long an attempt may go on after it was asked to stop by
+SIGTERM, SIGINT or a Request. Where there are last words for the reason (WHY), the executor is told them before the kill, and
+records the rest. Else the command is started, with the payload and `why` as JSON on its stdin: after the kill, or before it
+where the process was asked to stop, since the code server, which sees it gone, would call a run failed that was cancelled.
+When stdin ends the parent is gone, and so is this.
 """
 
 import _multiprocessing  # type: ignore[import-not-found]  # typeshed has none
+import array
 import contextlib
+import fcntl
 import json
 import os
 import select
 import signal
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 from typing import Any
 
 STOPS = {signal.SIGTERM, signal.SIGINT}
 TIMEOUT, INTERRUPT = "timeout", "interrupt"
+F_GETPIPE_SZ = 1032
+"""Linux's; `fcntl` names it from Python 3.10 on, where it was built with that."""
 LOOK_SECONDS = 0.5
 """How often a Request is looked for."""
+SAY_SECONDS = 0.5
+"""How long an executor may take to read what its step's process said before; it looks every 20 ms."""
 LONGEST_WAIT = 3600.0
 """No wait is longer, since `select` knows no longer ones than a time_t."""
 TELL_SECONDS = 15.0
@@ -93,10 +103,45 @@ def request_of(said: dict[str, Any]) -> Request | None:
         return None
 
 
-def end(pid: int) -> None:
-    """End a process and all that descend from it, but this one."""
+def said_last(late: dict[str, Any], pid: int, queue: int | None) -> bool:
+    """Tell the executor of a step the last words of its process, where there are any for this reason; whether it was told.
+
+    As that process would: with the queue's lock, which is not given back, so that it says nothing afterwards. All at once:
+    what fits into an empty pipe.
+    """
+    last = late.get("last") or {"words": {}}
+    words = bytes.fromhex(last["words"].get(late["why"], ""))
+    if queue is None or not words:
+        return False
+    try:
+        lock, room = (_multiprocessing.SemLock._rebuild(0, *last[name]) for name in ("lock", "room"))  # noqa: SLF001
+    except FileNotFoundError:
+        return False
+    if not lock.acquire(True, SAY_SECONDS):
+        return False  # in the middle of saying something, while native code keeps the GIL
+    deadline = time.monotonic() + SAY_SECONDS
+    while _unread(queue) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    if _unread(queue) or len(words) > fcntl.fcntl(queue, F_GETPIPE_SZ):
+        return False
+    for _ in range(last["messages"]):
+        room.acquire(True, SAY_SECONDS)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGSTOP)
+    os.write(queue, words)
+    return True
+
+
+def _unread(pipe: int) -> int:
+    found = array.array("i", [0])
+    fcntl.ioctl(pipe, termios.FIONREAD, found)
+    return found[0]
+
+
+def end(pid: int, mark: str | None = None) -> None:
+    """End a process and all that descend from it, but this one, or have a mark."""
     os.kill(pid, signal.SIGSTOP)  # it begins no more of them
-    for one in (*descendants(pid), pid):
+    for one in (*descendants(pid), *(marked(mark) if mark else ()), pid):
         with contextlib.suppress(ProcessLookupError):
             os.kill(one, signal.SIGKILL)
 
@@ -116,20 +161,31 @@ def descendants(of: int) -> dict[int, int]:
     return found
 
 
+def marked(mark: str) -> set[int]:
+    """The processes, but this one, that began with a mark (`NAME=value`) in their environment."""
+    found = set()
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if mark.encode() in (folder / "environ").read_bytes().split(b"\0"):
+                found.add(int(folder.name))
+    return found - {os.getpid()}
+
+
 def main() -> None:
     """Watch until there is something to end, or nobody to watch."""
     pid, signals = int(sys.argv[1]), int(sys.argv[2])
     late = watch(pid, signals)
     if late is None:
         return
-    if late["why"] == INTERRUPT:
+    told = said_last(late, pid, int(sys.argv[3]) if len(sys.argv) > 3 else None)
+    if late["why"] == INTERRUPT and not told:
         tell(late)
     if os.getppid() == pid:
         with contextlib.suppress(ProcessLookupError):
-            end(pid)
+            end(pid, late["mark"])
     if late["request"]:
         late["request"].answer()
-    if late["why"] != INTERRUPT:
+    if late["why"] != INTERRUPT and not told:
         tell(late)
 
 

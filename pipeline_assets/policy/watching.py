@@ -18,6 +18,7 @@ from dagster._core.definitions.reconstruct import ReconstructableJob
 from dagster._serdes import serialize_value
 
 from pipeline_assets.policy import children, policies, watch
+from pipeline_assets.policy.last_words import last_words, pipe
 from pipeline_assets.policy.running import Running
 from pipeline_assets.processes import shares_process
 
@@ -43,12 +44,15 @@ class Watcher:
         orders, self._orders = os.pipe()
         signals, self._signals = os.pipe()
         os.set_blocking(self._signals, False)
+        queue = pipe()
+        shared = [signals] if queue is None else [signals, queue]
         try:
             self._process = subprocess.Popen(  # noqa: S603  our own
-                [sys.executable, "-I", "-S", watch.__file__, str(os.getpid()), str(signals)],
+                [sys.executable, "-I", "-S", watch.__file__, str(os.getpid()), *map(str, shared)],
                 stdin=orders,
                 stdout=sys.__stderr__,
-                pass_fds=[signals],
+                pass_fds=shared,
+                env=children.unmarked(),
                 start_new_session=True,
             )
         finally:
@@ -93,13 +97,18 @@ def arm(attempt: Running, step_context: Any) -> None:
         return
     number = next(_ids)
     left = attempt.clock.left
+    payload = _payload(attempt, step_context, ends)
+    # After a time-out that may be tried again the executor is to do so, by the stock policy.
+    reasons = [watch.INTERRUPT] if attempt.policy.retry_on_timeout else [watch.INTERRUPT, watch.TIMEOUT]
     order = {
         "arm": number,
         "kill_at": None if left is None else time.monotonic() + left + GRACE_SECONDS,
         "grace": STOP_SECONDS,
         "asked": _asked(),
+        "last": last_words(payload, AFTERWARDS, reasons) if ends == STEP else None,
+        "mark": None if attempt.clock.mark is None else attempt.clock.mark.text,
         "command": [sys.executable, "-m", AFTERWARDS],
-        "payload": _payload(attempt, step_context, ends),
+        "payload": payload,
     }
     watcher = _tell(order)
     watcher.hear_signals()
@@ -143,12 +152,14 @@ def _payload(attempt: Running, step_context: Any, ends: str) -> dict[str, Any]:
         "ends": ends,
         "instance": serialize_value(attempt.instance.get_ref()),
         "run": attempt.run.run_id,
+        "job_name": attempt.run.job_name,
         "step": attempt.step_key,
         "name": attempt.name,
         "tables": attempt.tables,
         "seconds": attempt.policy.timeout,
         "retry": attempt.policy.retry_on_timeout,
         "max_retries": attempt.policy.max_retries,
+        "intervals": [attempt.policy.min_retry_interval, attempt.policy.max_retry_interval],
         "job": serialize_value(job.get_python_origin()),
         "paths": [path for path in sys.path if path],
     }

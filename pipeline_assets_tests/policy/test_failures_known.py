@@ -3,10 +3,12 @@
 import importlib
 import inspect
 from collections.abc import Iterator
+from email.errors import MessageDefect
 from importlib.util import find_spec
 from typing import Any
 
 import pytest
+from dagster._core.errors import DagsterExecutionInterruptedError
 
 from pipeline_assets.errors import (
     BadData,
@@ -27,15 +29,23 @@ LIBRARIES = {
     "filelock": "known_data.py",
     "requests.exceptions": "known_http.py",
     "http.client": "known_http.py",
+    "urllib3.exceptions": "known_http.py",
     "urllib.error": "known_failures.py",
-    **({"httpx": "known_http.py"} if find_spec("httpx") else {}),
+    "sqlalchemy.exc": "known_databases.py",
+    "dagster": "known_dagster.py",
+    "dagster._core.errors": "known_dagster.py",
+    "httpx": "known_http.py",
 }
+NOT_ASKED_ABOUT = {DagsterExecutionInterruptedError, MessageDefect}
+"""An interrupt, which is no failure; a class that urllib3 imports for its annotations."""
 
 
 def exceptions(module: str) -> Iterator[tuple[str, type[BaseException]]]:
     """The public exceptions of a module, each with the name that its class gives itself."""
     for name, found in vars(importlib.import_module(module)).items():
         if inspect.isclass(found) and issubclass(found, BaseException) and not name.startswith("_"):
+            if found in NOT_ASKED_ABOUT:
+                continue
             yield f"{found.__module__}.{found.__qualname__}", found
 
 

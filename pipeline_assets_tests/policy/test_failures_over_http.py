@@ -1,16 +1,15 @@
-"""What servers answer, through urllib, http.client, requests, urllib3, and httpx where it is installed."""
+"""What servers answer, through urllib, http.client, requests, urllib3, and httpx."""
 
 import http.client
-import importlib
 import socket
 import urllib.error
 import urllib.request
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
-from importlib.util import find_spec
 from pathlib import Path
 
+import httpx
 import pytest
 import requests
 import requests.adapters
@@ -47,10 +46,10 @@ def with_requests(url: str) -> object:
 
 
 def with_httpx(url: str) -> object:
-    return importlib.import_module("httpx").get(url, timeout=5).raise_for_status().json()
+    return httpx.get(url, timeout=5).raise_for_status().json()
 
 
-CLIENTS: list[Get] = [with_urllib, with_requests, *([with_httpx] if find_spec("httpx") else [])]
+CLIENTS: list[Get] = [with_urllib, with_requests, with_httpx]
 every_client = pytest.mark.parametrize("get", CLIENTS)
 
 

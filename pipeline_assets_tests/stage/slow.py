@@ -41,10 +41,20 @@ def pairs() -> pl.LazyFrame:
     return more.filter(pl.col("a") * pl.col("b") * pl.col("c") % 1_000_003 == 17).select(n=pl.len())
 
 
+def orphan() -> int:
+    """The id of a process of our own whose parent is gone already: a shell's background job."""
+    said = subprocess.run(["sh", "-c", f"sleep {NEVER} >/dev/null 2>&1 & echo $!"], stdout=subprocess.PIPE, check=True)
+    return int(said.stdout)
+
+
 def be_slow(how: str) -> pl.LazyFrame:
-    """In Python, in C with the GIL held, in polars, or in a child process; `unreachable` is no slowness but a failure."""
+    """In Python, in C with the GIL held, in polars, in a child process, or with one that is an orphan.
+
+    `unreachable` is no slowness but a failure.
+    """
     child = subprocess.Popen(["sleep", str(NEVER)]) if how in {"child", "child_and_native"} else None
-    began = {"pid": os.getpid(), "child": child.pid if child else None, "at": time.time()}
+    pid = orphan() if how == "orphan" else child.pid if child else None
+    began = {"pid": os.getpid(), "child": pid, "at": time.time()}
     marker().with_suffix(".new").write_text(json.dumps(began))
     marker().with_suffix(".new").rename(marker())
     if how == "unreachable":

@@ -1,9 +1,12 @@
 """What is tried again, how often and when; and what the event log says of it."""
 
 import http.server
+import os
+import signal
 import sys
 import threading
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -62,6 +65,22 @@ def waits(result: dg.ExecuteInProcessResult) -> list[float]:
     """Seconds that Dagster was told to wait before each further attempt."""
     retries = [event for event in result.all_events if event.is_step_up_for_retry]
     return [event.step_retry_data.seconds_to_wait or 0.0 for event in retries]
+
+
+def test_a_wait_in_the_callers_own_process_hears_ctrl_c(
+    instance: dg.DagsterInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(NO_BACKOFF)
+
+    @stage(min_retry_interval=60, max_retry_interval=60)
+    def unreachable() -> pl.DataFrame:
+        threading.Timer(0.5, os.kill, [os.getpid(), signal.SIGINT]).start()
+        raise ConnectionResetError
+
+    began = time.monotonic()
+    result = run(instance, tmp_path, [unreachable], ok=False)
+    assert log(instance, result)[-1]["said"] == "unreachable: the run is to stop, so there is no other attempt"
+    assert time.monotonic() - began < 30
 
 
 def test_a_second_signal_while_the_first_is_told_does_not_let_the_stage_be_tried_again(
@@ -278,8 +297,12 @@ def test_retry_after_is_honoured(
 
     @stage(min_retry_interval=0, max_retry_interval=0.01)
     def numbers() -> pl.DataFrame:
-        with urllib.request.urlopen(busy_server):
-            return ONE
+        try:
+            with urllib.request.urlopen(busy_server):
+                return ONE
+        except urllib.error.HTTPError as refusal:
+            refusal.close()  # else its socket is, some time, with a warning
+            raise
 
     began = time.monotonic()
     result = run(instance, tmp_path, [numbers])

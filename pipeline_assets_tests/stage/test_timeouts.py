@@ -19,9 +19,12 @@ from pipeline_assets.delta import names
 from pipeline_assets.delta.location import Location
 from pipeline_assets.delta.record import chain_id
 from pipeline_assets.delta.table import open_table
+from pipeline_assets.policy.children import MARK
 from pipeline_assets.policy.clock import Clock, TimeIsUp
 from pipeline_assets.processes import is_alive
 from pipeline_assets_tests.io_manager.running import failure, rows, run
+from pipeline_assets_tests.stage.slow import orphan
+from pipeline_assets_tests.stage.waiting import seconds_until_dead
 
 ONE = pl.DataFrame({"n": [1]})
 LONG = 60
@@ -141,6 +144,42 @@ def test_the_child_processes_of_a_stage_end_with_it_and_others_do_not(
     finally:
         other.kill()
         other.wait()
+
+
+def test_a_child_process_whose_parent_is_gone_ends_with_its_stage_as_well(
+    instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    orphans = []
+
+    @stage(timeout=1)
+    def slow() -> pl.DataFrame:
+        orphans.append((orphan(), time.time()))
+        time.sleep(LONG)
+        return ONE
+
+    assert "timed out after 1 s" in in_time(instance, tmp_path, [slow])
+    assert seconds_until_dead(*orphans[0]) < LONG / 2
+    assert MARK not in os.environ
+
+
+def test_an_attempt_in_an_attempt_leaves_the_mark_of_the_outer(instance: dg.DagsterInstance, tmp_path: Path) -> None:
+    marks = []
+
+    @stage
+    def inner() -> pl.DataFrame:
+        marks.append(os.environ[MARK])
+        return ONE
+
+    @stage
+    def outer() -> pl.DataFrame:
+        before = os.environ[MARK]
+        run(instance, tmp_path, [inner])
+        marks.extend([before, os.environ[MARK]])
+        return ONE
+
+    run(instance, tmp_path, [outer])
+    assert marks[0] != marks[1] == marks[2]
+    assert MARK not in os.environ
 
 
 def test_a_stage_that_may_be_tried_again_is_and_succeeds(instance: dg.DagsterInstance, tmp_path: Path) -> None:

@@ -182,6 +182,46 @@ def test_a_table_that_is_gone_is_made_again(pipeline: Pipeline) -> None:
     assert pipeline.computed == ["second"]
 
 
+def test_a_stage_whose_data_file_is_gone_is_computed_again_and_so_is_what_reads_it(pipeline: Pipeline) -> None:
+    for file in (pipeline.folder / "tables" / "public" / "first").glob("*.parquet"):
+        file.unlink()
+    pipeline.run()
+    assert pipeline.computed == ["first", "second"]
+    assert rows(pipeline.folder / "tables", "first") == [(1,)]
+    pipeline.run()
+    assert pipeline.computed == []
+
+
+def test_only_the_partition_whose_data_file_is_gone_is_computed_again(
+    tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    computed = []
+
+    @stage(
+        skip_if_unchanged=True,
+        fingerprint=lambda: 1,
+        code_version="1",
+        partitions_def=DAYS,
+        metadata={"partition_expr": "day"},
+    )
+    def daily(context: dg.AssetExecutionContext) -> pl.DataFrame:
+        computed.append(context.partition_key)
+        return pl.DataFrame({"n": [1], "day": [context.partition_key]})
+
+    io_manager = DeltaCheckpointIOManager(root_uri=str(tmp_path))
+
+    def materialize() -> list[str]:
+        computed.clear()
+        for day in ("a", "b"):
+            dg.materialize([daily], partition_key=day, instance=instance, resources={"io_manager": io_manager})
+        return list(computed)
+
+    assert (materialize(), materialize()) == (["a", "b"], [])
+    (file,) = (tmp_path / "public" / "daily").glob("*=a/*.parquet")
+    file.unlink()
+    assert (materialize(), materialize()) == (["a"], [])
+
+
 def test_an_upstream_table_that_was_made_anew_is_a_change(pipeline: Pipeline) -> None:
     shutil.rmtree(pipeline.folder / "tables" / "public" / "first")
     pipeline.run()

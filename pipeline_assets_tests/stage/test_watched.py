@@ -2,7 +2,9 @@
 
 import json
 import os
+import re
 import signal
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -11,7 +13,8 @@ import polars as pl
 import pytest
 from deltalake import DeltaTable
 
-from pipeline_assets.processes import is_alive
+from pipeline_assets.policy.policies import NO_BACKOFF
+from pipeline_assets.processes import is_alive, is_gone, pid_here
 from pipeline_assets.settings import ROOT
 from pipeline_assets_tests.recovery.children import Done, end, materialize, pipeline_assets, start
 from pipeline_assets_tests.stage import slow
@@ -85,8 +88,8 @@ pytestmark = pytest.mark.usefixtures("no_process_is_left")
     [
         ("polars", False),
         ("gil", True),
-        ("child_and_native", False),
-        *(pytest.param(how, False, marks=pytest.mark.slow) for how in ("gil", "child")),
+        ("orphan", False),
+        *(pytest.param(how, False, marks=pytest.mark.slow) for how in ("gil", "child", "child_and_native")),
         *(pytest.param(how, True, marks=pytest.mark.slow) for how in ("polars", "child", "child_and_native")),
     ],
 )
@@ -116,7 +119,38 @@ def test_a_run_whose_stage_may_be_tried_again_goes_on_by_itself(tables: Path, in
     first, second = finished(instance, 2)
     assert (first.status, second.status) == (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.SUCCESS)
     assert second.parent_run_id == first.run_id
-    assert "slow/second timed out after 2 s; its process was ended: attempt 2 of 2 follows" in log_of(instance, first)
+    said = "slow/second timed out after 2 s; its process was ended: attempt 2 of 2 in 0 s"
+    assert said in log_of(instance, first)
+    assert [DeltaTable(tables / name).version() for name in ("first", "second", "third")] == [0, 0, 0]
+
+
+WAITING = {slow.AGAIN: "1", slow.RETRIES: "1", slow.SECONDS: "1", NO_BACKOFF: ""}
+
+
+def test_a_run_that_goes_on_by_itself_waits_first_and_says_so(tables: Path, instance: dg.DagsterInstance) -> None:
+    Child("gil", **WAITING, **{slow.INTERVAL: "4"}).ended()
+    first, second = finished(instance, 2)
+    assert second.status is dg.DagsterRunStatus.SUCCESS
+    found = re.search(r"its process was ended: attempt 2 of 2 in ([4-8]) s", log_of(instance, first))
+    assert found
+    assert f"Begins in {found[1]} s." in log_of(instance, second)
+    ended, began = (instance.get_run_record_by_id(run.run_id) for run in (first, second))
+    assert began.start_time - ended.end_time >= int(found[1]) - 1
+
+
+def test_a_run_that_is_to_go_on_by_itself_can_be_stopped_while_it_waits(
+    tables: Path, instance: dg.DagsterInstance
+) -> None:
+    child = Child("gil", **WAITING, **{slow.INTERVAL: "200"})
+    wait_for(lambda: len(instance.get_runs()) == 2)
+    waiting = instance.get_runs()[0]
+    assert waiting.status is dg.DagsterRunStatus.NOT_STARTED
+    assert is_gone(instance, waiting) is False
+    os.kill(pid_here(waiting), signal.SIGTERM)
+    child.ended()
+    first, second = finished(instance, 2)
+    assert (first.status, second.status) == (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
+    assert pipeline_assets("resume", "--last", "-m", SLOW).returncode == 0
     assert [DeltaTable(tables / name).version() for name in ("first", "second", "third")] == [0, 0, 0]
 
 
@@ -126,7 +160,7 @@ def test_runs_that_go_on_by_themselves_count_their_attempts_together(
     Child("polars", **{slow.AGAIN: "1", slow.RETRIES: "1", slow.SECONDS: "1", slow.ALWAYS: "1"}).ended()
     first, second = finished(instance, 2)
     assert (first.status, second.status) == (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.FAILURE)
-    assert "its process was ended: attempt 2 of 2 follows" in log_of(instance, first)
+    assert "its process was ended: attempt 2 of 2 in 0 s" in log_of(instance, first)
     wait_for(lambda: "its process was ended: attempt 2 of 2 was the last" in log_of(instance, second))
 
 
@@ -139,9 +173,18 @@ def test_with_a_process_a_step_the_run_lives_on_and_the_step_is_tried_again_only
     assert run.status is (dg.DagsterRunStatus.SUCCESS if again else dg.DagsterRunStatus.FAILURE)
     assert (tables / "third").exists() == again
     starts = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_RESTARTED)
-    assert len([entry for entry in starts if entry.step_key == "slow__second"]) == 1
+    assert [entry.step_key for entry in starts] == (["slow__second"] if again else [])
     if not again:
-        assert "slow/second failed, it is not tried again: permanent, timed out after 2 s" in failures(instance, run)
+        assert "slow/second timed out after 2 s; its process was ended" in failures(instance, run)
+        assert not instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_UP_FOR_RETRY)
+        assert (
+            log_of(instance, run).count("slow/second timed out after 2 s; its process was ended: it is not tried") == 1
+        )
+        events = [
+            entry.get_dagster_event().event_type for entry in instance.all_logs(run.run_id) if entry.dagster_event
+        ]
+        ends = [dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.PIPELINE_FAILURE]
+        assert [event for event in events if event in ends] == ends
 
 
 def test_a_step_whose_process_was_killed_is_tried_again_and_the_log_says_so(
@@ -173,6 +216,24 @@ def test_a_stage_that_is_told_to_stop_stops_and_is_not_tried_again(
     assert [DeltaTable(tables / name).version() for name in ("first", "second", "third")] == [0, 0, 0]
 
 
+def test_a_run_that_waits_for_the_next_attempt_hears_at_once_that_it_is_to_stop(
+    tables: Path, instance: dg.DagsterInstance
+) -> None:
+    child = Child("unreachable", **{slow.RETRIES: "3", slow.INTERVAL: "100", NO_BACKOFF: ""})
+    began = child.began()
+    wait_for(lambda: instance.all_logs(instance.get_runs()[0].run_id, of_type=dg.DagsterEventType.STEP_UP_FOR_RETRY))
+    asked = time.time()
+    child.process.terminate()
+    assert seconds_until_dead(began["pid"], began["at"]) - (asked - began["at"]) < WITHIN + ROOM
+    child.ended()
+    (run,) = finished(instance, 1)
+    assert run.status is dg.DagsterRunStatus.FAILURE
+    assert "Execution was interrupted unexpectedly" in log_of(instance, run)
+    assert "slow/second: the run is to stop, so there is no other attempt" in log_of(instance, run)
+    assert pipeline_assets("resume", "--last", "-m", SLOW).returncode == 0
+    assert [DeltaTable(tables / name).version() for name in ("first", "second", "third")] == [0, 0, 0]
+
+
 @pytest.mark.parametrize("processes", [False, True], ids=["in_process", "multiprocess"])
 def test_native_code_that_does_not_hear_the_signal_is_ended(
     processes: bool, tables: Path, instance: dg.DagsterInstance
@@ -185,6 +246,7 @@ def test_native_code_that_does_not_hear_the_signal_is_ended(
     (run,) = finished(instance, 1)
     said = "slow/second did not stop when it was asked to; its process was ended: it is not tried again"
     assert said in log_of(instance, run)
+    assert not instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_UP_FOR_RETRY)
     assert not (tables / "second" / "_delta_log").exists()
 
 

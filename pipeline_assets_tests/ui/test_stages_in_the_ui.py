@@ -1,6 +1,7 @@
 """Stages whose runs the UI launches: they time out, are terminated, go on; by the queue, the daemon and a code server."""
 
 import re
+import time
 from collections.abc import Iterator
 from typing import Any
 from urllib.error import HTTPError
@@ -136,6 +137,22 @@ def test_a_run_that_is_terminated_in_the_ui_is_cancelled_whatever_its_stage_does
         resumed = pipeline_assets("resume", run_id, "-m", slow.__name__)
         assert resumed.returncode == 0, resumed.stderr
     assert ui.commits() == [number + 1 for number in before]
+
+
+def test_a_run_that_is_terminated_in_the_ui_while_it_waits_for_the_next_attempt_is_cancelled_at_once(ui: Ui) -> None:
+    before = ui.commits()
+    variables = {slow.RETRIES: "3", slow.INTERVAL: "100", slow.SECONDS: "200"}
+    run_id = ui.launch("unreachable", tags=ONCE, **variables)
+    began = ui.began()
+    wait_for(lambda: ui.instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_UP_FOR_RETRY))
+    asked = time.time()
+    ui.terminate(run_id)
+    assert seconds_until_dead(began["pid"], began["at"]) - (asked - began["at"]) < WITHIN + ROOM
+    run = ui.ended(run_id)
+    assert run.status is CANCELED
+    assert "slow/second: the run is to stop, so there is no other attempt" in log_of(ui.instance, run)
+    assert ui.commits() == [before[0] + 1, *before[1:]]
+    assert ui.continuing(run_id) == []
 
 
 def test_a_run_that_outlasts_max_runtime_stops_and_is_continued_from_the_ui(ui: Ui) -> None:
