@@ -131,12 +131,8 @@ def committed_by_chain(step: Step, output: Output, keys: Sequence[str], table: T
 
     def note(key: str, version: int, part: Part) -> None:
         rival = Rival(part.name(output.name, key), version, part.pins)
-        if key in found or rival.name in undone:
-            return
-        if part.attempt > bad_before:
-            found[key] = rival
-        elif output.mode is not Mode.OVERWRITE:
-            raise _check_failed(step, output, key, version)
+        if rival.name not in undone and part.attempt > bad_before:
+            found.setdefault(key, rival)
 
     chain = step.attempt.chain
     for key in keys:

@@ -245,3 +245,12 @@ def test_but_not_a_new_one_than_whose_inputs_nothing_is_newer(merged: Ledger) ->
     forgetting(merged)
     merged.run(4)
     assert merged.values == [4, 9]
+
+
+def test_nor_an_older_one_that_began_after_what_nobody_knows(merged: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing that was merged before a chain began was made from newer inputs than it reads."""
+    monkeypatch.setattr("pipeline_assets.checkpoint_log._SLACK_SECONDS", 0.0)
+    forgetting(merged)
+    run = merged.run(4, broken=True)
+    assert merged.resume(run).success
+    assert merged.values == [4, 9]
