@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from dagster import (
+    AssetCheckSeverity,
     AssetKey,
     AssetMaterialization,
     AssetRecordsFilter,
@@ -137,6 +138,18 @@ def of_chain(
     return found
 
 
+def told_before(instance: DagsterInstance, asset_key: AssetKey, partition: str, moment: float, table_id: str) -> int:
+    """The version that the newest event before a moment (seconds since 1970) speaks of: it is older; -1 for none."""
+    keys = None if partition == WHOLE else [partition]
+    wanted = AssetRecordsFilter(asset_key=asset_key, asset_partitions=keys, before_timestamp=moment)
+    for record in records(instance, wanted, _FIRST_PAGE):
+        event = record.asset_materialization
+        checkpoint = checkpoint_of(event, record.storage_id) if event is not None else None
+        if checkpoint is not None and checkpoint.table_id == table_id:
+            return checkpoint.version
+    return -1
+
+
 def told_by(
     instance: DagsterInstance, runs: Sequence[str], asset_key: AssetKey, table_id: str | None = None
 ) -> list[Checkpoint]:
@@ -171,13 +184,14 @@ def record_event(instance: DagsterInstance, asset_key: AssetKey, partition: str,
 def failed_check(instance: DagsterInstance, chain: Chain, asset_key: AssetKey) -> int | None:
     """When (ms) a blocking check on the asset failed in this chain, if that is its newest word; None where all is well.
 
-    A checkpoint of an attempt that began before counts as undone for its own chain: a resume makes it again.
+    A checkpoint of an attempt that began before counts as undone for its own chain: a resume makes it again. (What was
+    appended or merged would then be there twice: that is refused.)
     """
     failed: dict[str, int | None] = {}
     for run_id in chain.runs:
         for entry in instance.all_logs(run_id, of_type=DagsterEventType.ASSET_CHECK_EVALUATION):
             verdict = entry.get_dagster_event().asset_check_evaluation_data
             if verdict.asset_key == asset_key:
-                bad = verdict.blocking and not verdict.passed
+                bad = verdict.blocking and not verdict.passed and verdict.severity is AssetCheckSeverity.ERROR
                 failed[verdict.check_name] = int(entry.timestamp * 1000) if bad else None
     return max((moment for moment in failed.values() if moment is not None), default=None)

@@ -64,15 +64,18 @@ def metadata_of(
         "dagster/table_name": output.table_name,
         "checkpoint/format": FORMAT,
         CHAIN: part.chain,
-        # Above 2**53 nothing is lost: Dagster's int metadata goes up to 64 bits, and ms since 1970 need 41.
-        ATTEMPT: part.attempt,
-        INPUTS: MetadataValue.json({name: pin.version for name, pin in part.pins.items()}),
-        INPUT_TABLES: MetadataValue.json({name: pin.table_id for name, pin in part.pins.items()}),
-        "checkpoint/rows_in": part.rows_in,
-        "checkpoint/rows_quarantined": part.quarantined,
-        "checkpoint/rows_dropped": part.dropped,
-        "checkpoint/engine": part.engine,
     }
+    if part.is_known:
+        said |= {
+            # Above 2**53 nothing is lost: Dagster's int metadata goes up to 64 bits, and ms since 1970 need 41.
+            ATTEMPT: part.attempt,
+            INPUTS: MetadataValue.json({name: pin.version for name, pin in part.pins.items()}),
+            INPUT_TABLES: MetadataValue.json({name: pin.table_id for name, pin in part.pins.items()}),
+            "checkpoint/rows_in": part.rows_in,
+            "checkpoint/rows_quarantined": part.quarantined,
+            "checkpoint/rows_dropped": part.dropped,
+            "checkpoint/engine": part.engine,
+        }
     if part.notes:
         said[NOTES] = MetadataValue.json(dict(part.notes))
     if flag is not None:

@@ -12,6 +12,7 @@
     │   │       └── TargetGone
     │   ├── NotMaterialized
     │   ├── NotNew
+    │   ├── CheckFailed             what was appended or merged, and a blocking check refused
     │   ├── Taken                   the table holds another asset's data
     │   ├── PartitionRefused
     │   │   ├── RowsOutside         delta/row_errors.py
@@ -149,6 +150,19 @@ class NotNew(PermanentError):
         super().__init__(
             f"{output} is written with mode 'error', and the table {table} exists. Nothing was written; "
             "choose another mode, or remove the table."
+        )
+
+
+class CheckFailed(PermanentError):
+    """What a run chain has appended or merged, and a blocking check refused: its rows stay, and are not added again."""
+
+    def __init__(self, *, output: str, partition: str, added: str, table: str, version: int, run: str) -> None:
+        """added: `appended` or `merged`. run: a run of the chain."""
+        self.output, self.version = output, version
+        super().__init__(
+            f"{describe(output, partition)} was not {added} again: version {version} of {table} holds what this run chain "
+            f"{added}, and a blocking check on it failed. Nothing was written. `pipeline-assets rollback --undo {run} "
+            f"--stage {output}` takes it back, and `pipeline-assets resume {run}` then makes it again."
         )
 
 

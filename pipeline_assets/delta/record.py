@@ -12,6 +12,8 @@ from typing import Any
 from pipeline_assets.delta.decide import Mode, Name, Pin, Pins
 
 FORMAT = 1
+ADOPTED_BY_HAND = "adopted"
+"""The engine of what a person has adopted: what is there, from whatever it was made."""
 MAKES_DATA = frozenset({"write", "restore", "adopt"})
 VACUUM, VACUUMED = "vacuum", "vacuumed"
 """Kinds of the commits around a VACUUM of ours, as delta-rs's START and END."""
@@ -30,8 +32,8 @@ def chain_id(run_id: str) -> int:
 class Part:
     """One partition's checkpoint: who made it, from what, and how many rows (all counts in rows).
 
-    chain: id of the chain's first run. attempt: when the attempt began, ms. pins: for each input the version read.
-    rows_in: what the function returned; = rows + quarantined + dropped.
+    chain: id of the chain's first run. attempt: when the attempt began, ms; 0 where only the chain is known. pins: for each
+    input the version read. rows_in: what the function returned; = rows + quarantined + dropped.
     """
 
     chain: str
@@ -44,6 +46,11 @@ class Part:
     engine: str = "polars"
     run: str = ""
     notes: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_known(self) -> bool:
+        """Whether more is known than whose it is: log clean-up may have taken the rest before there was an event."""
+        return self.attempt > 0
 
     def name(self, output: str, partition: str) -> Name:
         """The checkpoint's name."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import islice
+from urllib.parse import unquote
 
 from pipeline_assets.delta import names
 from pipeline_assets.delta.choose import State
@@ -62,6 +63,17 @@ def made_by(table: Table, output: str, partitions: Collection[str], chain: str) 
                 found[key] = version, part
         if len(found) == len(partitions):
             break
+    return found
+
+
+def members(table: Table, output: str) -> dict[str, dict[int, int]]:
+    """For each partition the chains that appended or merged there, and were not undone: chain → version."""
+    prefix = names.chain(output, names.WHOLE).removesuffix(names.WHOLE)
+    found: dict[str, dict[int, int]] = {}
+    for app_id, version in table.txns.items():
+        if version and app_id.startswith(prefix) and "/" in (said := app_id[len(prefix) :]):
+            key, _, chain = said.partition("/")
+            found.setdefault(unquote(key), {})[int(chain)] = version
     return found
 
 

@@ -16,11 +16,11 @@ from pipeline_assets.delta.decide import Facts, Mode, Pins, Rival
 from pipeline_assets.delta.record import Part
 from pipeline_assets.delta.states import made_by
 from pipeline_assets.delta.table import Live, Table
-from pipeline_assets.errors import FactsUnreachable, ForeignData
+from pipeline_assets.errors import CheckFailed, FactsUnreachable, ForeignData, describe
+from pipeline_assets.io.merges import Merges, merges_of_others
 from pipeline_assets.io.outputs import Output
-from pipeline_assets.io.proposals import READS
-from pipeline_assets.io.reading import memory_of, read_what_is_undone
-from pipeline_assets.io.steps import Step
+from pipeline_assets.io.reading import memory_of, part_at, read_what_is_undone
+from pipeline_assets.io.steps import Outcome, Step
 
 logger = logging.getLogger(__name__)
 
@@ -30,10 +30,14 @@ STOPPED_SECONDS = 0.05
 
 @dataclass
 class Looked:
-    """The facts of each partition at one version, and the live checkpoints that they were found in."""
+    """The facts of each partition at one version, and the live checkpoints that they were found in.
+
+    forgotten: for each partition the newest merge that may be newer than what this attempt would merge, and nobody knows.
+    """
 
     facts: Mapping[str, Facts]
     live: Mapping[str, Live] = field(default_factory=dict)
+    forgotten: Mapping[str, int] = field(default_factory=dict)
     asked_at: float = field(default_factory=time.monotonic)
 
     @property
@@ -83,25 +87,31 @@ def _look(step: Step, output: Output, keys: Sequence[str], table: Table | None, 
     ]
     fence = table.txns.get(names.fence(attempt.chain.number), 0)
     mine = committed_by_chain(step, output, keys, table)
-    live = {key: found for key in keys if (found := live_of(step, output, key, table)) is not None}
+    live = {key: found for key in keys if (found := live_of(step, output, key, table, own=key in mine)) is not None}
+    others = [key for key in keys if key not in mine and key in live] if output.mode is Mode.MERGE else []
+    merges = merges_of_others(step, output, others, table) if others and output.asset_key is not None else {}
     facts = {
         key: Facts(
             fence=fence,
             hold=table.txns.get(names.hold(output.name, key), 0),
             stopped=stopped,
             mine=mine.get(key),
-            rivals=_rivals(step, output, key, table, live.get(key)),
+            rivals=_rivals(step, output, key, live.get(key), merges.get(key, Merges())),
             undone_inputs=undone_inputs,
         )
         for key in keys
     }
-    return Looked(facts, live)
+    forgotten = {key: max(one.forgotten) for key, one in merges.items() if one.forgotten}
+    return Looked(facts, live, forgotten)
 
 
-def live_of(step: Step, output: Output, key: str, table: Table) -> Live | None:
-    """The live checkpoint of a partition. Raises ForeignData where nobody knows any more what it was made from."""
+def live_of(step: Step, output: Output, key: str, table: Table, *, own: bool = False) -> Live | None:
+    """The live checkpoint of a partition. Raises ForeignData where nobody knows any more what it was made from.
+
+    own: whether the chain has committed here, so that nothing is replaced.
+    """
     live = table.live(output.name, key, memory_of(step, output, table))
-    if live is not None and live.part is None and step.instance is not None:
+    if live is not None and live.part is None and step.instance is not None and not own:
         raise ForeignData(
             table=output.location.uri,
             why=f"version {live.version} was written as {output.name}, but neither the table's log nor Dagster's event "
@@ -111,7 +121,10 @@ def live_of(step: Step, output: Output, key: str, table: Table) -> Live | None:
 
 
 def committed_by_chain(step: Step, output: Output, keys: Sequence[str], table: Table) -> dict[str, Rival]:
-    """This chain's checkpoints that are not undone: live in the table, or in the event log."""
+    """This chain's checkpoints that are not undone: live in the table, or in the event log.
+
+    Of what it has appended or merged the table's entry alone is enough. Raises CheckFailed where that was found bad.
+    """
     undone = table.undone()
     bad_before = _failed_check(step, output)
     found: dict[str, Rival] = {}
@@ -137,7 +150,22 @@ def committed_by_chain(step: Step, output: Output, keys: Sequence[str], table: T
         for key, committed in told.items():
             for one in committed:
                 note(key, one.version, one.part)
+    for key in keys if output.mode is not Mode.OVERWRITE else ():
+        version = table.has_member(output.name, key, chain.number)
+        if key in found or not version:
+            continue
+        if bad_before >= 0:
+            raise _check_failed(step, output, key, version)
+        found[key] = Rival(Part(chain.first, 0).name(output.name, key), version)  # when, and from what, nobody knows
     return found
+
+
+def outcome_of(step: Step, output: Output, table: Table, key: str, checkpoint: Rival, flag: str) -> Outcome:
+    """What became of a partition in which a checkpoint stands."""
+    part = part_at(step, output, table, key, checkpoint.version)
+    if part is None:
+        part = Part(chain=step.attempt.chain.first, attempt=checkpoint.name.attempt, pins=checkpoint.pins)
+    return Outcome(checkpoint.version, part, flag)
 
 
 def _own_version(output: Output, key: str, table: Table, chain: int) -> int | None:
@@ -148,6 +176,17 @@ def _own_version(output: Output, key: str, table: Table, chain: int) -> int | No
     return None
 
 
+def _check_failed(step: Step, output: Output, key: str, version: int) -> CheckFailed:
+    return CheckFailed(
+        output=output.name,
+        partition=key,
+        added="appended" if output.mode is Mode.APPEND else "merged",
+        table=output.location.uri,
+        version=version,
+        run=step.attempt.run_id,
+    )
+
+
 def _failed_check(step: Step, output: Output) -> int:
     if not step.attempt.again or step.instance is None or output.asset_key is None:
         return -1
@@ -155,30 +194,15 @@ def _failed_check(step: Step, output: Output) -> int:
     return -1 if failed is None else failed
 
 
-def _rivals(step: Step, output: Output, key: str, table: Table, live: Live | None) -> list[Rival]:
+def _rivals(step: Step, output: Output, key: str, live: Live | None, merges: Merges) -> list[Rival]:
     """Whose data would be replaced. An op's output is a value of its run, which those of other runs do not outdo."""
     if output.asset_key is None or output.mode is Mode.APPEND or live is None or live.part is None:
         return []
     if output.mode is Mode.MERGE:
-        return _merges(step, output, key, table)
+        return [_rival(step, output, key, *merge) for merge in sorted(merges.known.items(), reverse=True)]
     if live.part.chain == step.attempt.chain.first:
         return []  # its own, which does not count (a check failed), or is adopted before anybody is asked
     return [_rival(step, output, key, live.version, live.part)]
-
-
-def _merges(step: Step, output: Output, key: str, table: Table) -> list[Rival]:
-    """Merges of other chains that read an input partition that this one reads, too."""
-    mine = {name: set(read.keys) for name, read in step.reads.items()}
-    found = []
-    for version, record in table.records(output.name):
-        part = record.parts.get(key)
-        if part is None or record.kind == "restore" or part.chain == step.attempt.chain.first:
-            continue
-        theirs = part.notes.get(READS, {})
-        if not mine or any(set(theirs.get(name, ())) & keys for name, keys in mine.items()):
-            found.append(_rival(step, output, key, version, part))
-    undone = table.undone()
-    return [rival for rival in found if rival.name not in undone]
 
 
 def _rival(step: Step, output: Output, key: str, version: int, part: Part) -> Rival:
@@ -197,7 +221,16 @@ def _made_from_undone(step: Step, pins: Pins) -> bool:
 
 
 def decide(step: Step, output: Output, looked: Looked) -> rules.RangeDecision:
-    """What the attempt may do with each partition."""
+    """What the attempt may do with each partition. Raises ForeignData where nobody knows whether it may be merged."""
     own = step.attempt
     attempt = rules.Attempt(own.chain.number, own.number, step.pins, output.mode, own.since)
-    return rules.decide_range(looked.facts, dict.fromkeys(looked.facts, attempt))
+    decision = rules.decide_range(looked.facts, dict.fromkeys(looked.facts, attempt))
+    unsure = [key for key in decision.writes if key in looked.forgotten] if decision.all_of is None else []
+    if unsure:
+        version = looked.forgotten[unsure[0]]
+        raise ForeignData(
+            table=output.location.uri,
+            why=f"version {version} was merged as {describe(output.name, unsure[0])}, but neither the table's log nor "
+            "Dagster's event log knows any more from what, so nothing that may be older is merged on top of it",
+        )
+    return decision

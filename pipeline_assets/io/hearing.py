@@ -1,6 +1,6 @@
 """Events for commits that no event speaks of: whoever opens a table to write it records them (invariant 2)."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
@@ -8,8 +8,10 @@ from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
 from pipeline_assets import checkpoint_log, checkpoints
 from pipeline_assets.delta.decide import Mode, Pin
 from pipeline_assets.delta.names import data
+from pipeline_assets.delta.partitions import Partition
 from pipeline_assets.delta.scan import count_rows
 from pipeline_assets.delta.table import Live, Table
+from pipeline_assets.errors import DamagedTable
 from pipeline_assets.io.outputs import Output
 from pipeline_assets.io.partitions import partitions_among
 from pipeline_assets.io.steps import Outcome, Step
@@ -99,11 +101,21 @@ def said_of(output: Output, table: Table, outcomes: Mapping[str, Outcome]) -> di
     rows: dict[str, int] = {}
     for version, keys in uncounted.items():
         partitions = partitions_among(output.wanted(keys), table.schema, output.name)
-        rows.update(count_rows(table.location, version, partitions))
+        rows.update(_counted(table, version, partitions))
     return {
         key: checkpoints.metadata_of(outcome.part, outcome.version, table, describe, outcome.flag, rows.get(key))
         for key, outcome in outcomes.items()
     }
+
+
+def _counted(table: Table, version: int, partitions: Sequence[Partition]) -> dict[str, int]:
+    """The rows of partitions at a version; where that cannot be opened any more (log clean-up), those that are there now."""
+    try:
+        return count_rows(table.location, version, partitions)
+    except DamagedTable:
+        if version >= table.version:
+            raise
+        return count_rows(table.location, table.version, partitions)
 
 
 def described_by(output: Output, table: Table) -> checkpoints.Described:

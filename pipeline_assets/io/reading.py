@@ -115,6 +115,15 @@ def read_what_is_undone(found: Read, keys: Iterable[str], version: int) -> bool:
     return state is not None and reads_undone(state, keys, undone)
 
 
+def has_moved_on(found: Read) -> bool:
+    """Whether what is read of an input is newer by now than its pin."""
+    found.table.refresh()
+    if not found.table.is_ours:
+        return found.table.last_change() > found.pin.version
+    entries = (names.data(found.output.name, key) for key in found.keys)
+    return any(found.table.txns.get(entry, 0) > found.pin.version for entry in entries)
+
+
 def declared_empty(output: Output) -> pl.LazyFrame:
     """No rows: for a stage that reads its own history, and for whom there is none yet.
 

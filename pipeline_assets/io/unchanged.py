@@ -9,11 +9,11 @@ from pipeline_assets import checkpoints
 from pipeline_assets.delta import names
 from pipeline_assets.delta.decide import Pin
 from pipeline_assets.delta.table import Live, Table
-from pipeline_assets.io.facts import committed_by_chain
+from pipeline_assets.io.facts import committed_by_chain, outcome_of
 from pipeline_assets.io.outputs import Output
 from pipeline_assets.io.partitions import partitions_among
 from pipeline_assets.io.proposals import MADE_BY, WHICH, which
-from pipeline_assets.io.reading import memory_of, part_at, read_what_is_undone
+from pipeline_assets.io.reading import memory_of, read_what_is_undone
 from pipeline_assets.io.step_outputs import Written
 from pipeline_assets.io.steps import Outcome, Read, Step
 
@@ -33,13 +33,9 @@ def committed(step: Step, written: Written, table: Table) -> dict[str, Outcome] 
     found = committed_by_chain(step, written.output, written.keys, table)
     if len(found) < len(written.keys):
         return None
-    outcomes = {}
-    for key, rival in found.items():
-        part = part_at(step, written.output, table, key, rival.version)
-        if part is None:
-            return None
-        outcomes[key] = Outcome(rival.version, part, checkpoints.ADOPTED)
-    return outcomes
+    return {
+        key: outcome_of(step, written.output, table, key, rival, checkpoints.ADOPTED) for key, rival in found.items()
+    }
 
 
 def unchanged(

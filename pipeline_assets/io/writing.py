@@ -23,13 +23,12 @@ from pipeline_assets.delta.writable import refuse_configuration, refuse_unwritab
 from pipeline_assets.errors import Contention, GivenUp, Held, NotNew
 from pipeline_assets.io import proposals
 from pipeline_assets.io.columns import conformed
-from pipeline_assets.io.facts import Looked, answered, decide, look
+from pipeline_assets.io.facts import Looked, answered, decide, look, outcome_of
 from pipeline_assets.io.guards import refuse_emptying, refuse_taken, storage_takes_it
 from pipeline_assets.io.hearing import hear, hear_recent
 from pipeline_assets.io.merge_config import WriteMode
 from pipeline_assets.io.outputs import Output
 from pipeline_assets.io.partitions import partitions_among
-from pipeline_assets.io.reading import part_at
 from pipeline_assets.io.steps import ComputeAgain, Outcome, Step
 
 Try = Callable[[Table | None, Sequence[str]], Committed | None]
@@ -234,9 +233,7 @@ class Writer:
 
     def _outcome(self, key: str, checkpoint: Rival, flag: str) -> Outcome:
         assert self.table is not None
-        part = part_at(self.step, self.output, self.table, key, checkpoint.version)
-        made = part or Part(chain=self.step.attempt.chain.first, attempt=checkpoint.name.attempt, pins=checkpoint.pins)
-        return Outcome(checkpoint.version, made, flag)
+        return outcome_of(self.step, self.output, self.table, key, checkpoint, flag)
 
     def _made(self, committed: Committed, decision: RangeDecision) -> None:
         self._crash("after_commit")

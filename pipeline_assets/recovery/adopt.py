@@ -11,20 +11,20 @@ from dagster._core.definitions.repository_definition import RepositoryDefinition
 from pipeline_assets import checkpoint_log, checkpoints
 from pipeline_assets.delta import names
 from pipeline_assets.delta.commit import Deadline, Proposal, commit_when
+from pipeline_assets.delta.decide import Mode
 from pipeline_assets.delta.location import Location
 from pipeline_assets.delta.partitions import Partition
-from pipeline_assets.delta.record import Part, Record, chain_id
+from pipeline_assets.delta.record import ADOPTED_BY_HAND, Part, Record, chain_id
 from pipeline_assets.delta.scan import count_rows
 from pipeline_assets.delta.table import Live, Table, open_table
 from pipeline_assets.errors import PermanentError
 from pipeline_assets.io.guards import storage_takes_it
 from pipeline_assets.io.hearing import hear, said_of
+from pipeline_assets.io.merges import merges_into
 from pipeline_assets.io.outputs import Output
 from pipeline_assets.io.partitions import partitions_among
 from pipeline_assets.io.steps import Outcome
 from pipeline_assets.recovery.tables import outputs_of
-
-ENGINE = "adopted"
 
 
 class NotAdopted(PermanentError):
@@ -74,7 +74,8 @@ def _adopt(instance: DagsterInstance, output: Output, table: Table, asked: str, 
             )
         said.clear()
         counts = count_rows(now.location, now.version, _unexplained(instance, output, now, recorded))
-        said.update({key: Part(chain, moment, rows=rows, rows_in=rows, engine=ENGINE) for key, rows in counts.items()})
+        for key, rows in counts.items():
+            said[key] = Part(chain, moment, rows=rows, rows_in=rows, engine=ADOPTED_BY_HAND)
         if not said:
             return None
         entries = {names.data(output.name, key): now.version + 1 for key in said}
@@ -98,10 +99,15 @@ def _adopt(instance: DagsterInstance, output: Output, table: Table, asked: str, 
 
 
 def _unexplained(instance: DagsterInstance, output: Output, table: Table, recorded: set[str]) -> list[Partition]:
-    """Partitions with data that no checkpoint explains; one whose event alone was lost gets it, and is `recorded`."""
+    """Partitions with data that no checkpoint explains; one whose event alone was lost gets it, and is `recorded`.
+
+    Also those with a merge, below the live one, of which nobody knows any more from what it was made.
+    """
     partitions = partitions_among(output.wanted(_all_keys(instance, output)), table.schema, output.name)
     lost: dict[str, Live] = {}
     found = []
+    merging = [one.key for one in partitions] if output.mode is Mode.MERGE else []
+    merges = merges_into(instance, output, merging, table)
     for one in partitions:
         live = table.live(output.name, one.key)
         if live is not None and live.part is None:
@@ -113,6 +119,7 @@ def _unexplained(instance: DagsterInstance, output: Output, table: Table, record
             found.append(one)
         else:
             lost[one.key] = live
+            found += [one] if one.key in merges and merges[one.key].forgotten else []
     recorded.update(hear(instance, output, table, lost))
     return found
 
