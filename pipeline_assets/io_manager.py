@@ -31,6 +31,7 @@ from pipeline_assets.io.steps import ComputeAgain, Step
 from pipeline_assets.io.storage_config import AzureConfig, ClientConfig, GcsConfig, LocalConfig, S3Config
 from pipeline_assets.io.writing import Writer
 from pipeline_assets.policy import watching
+from pipeline_assets.policy.commands import to_begin
 from pipeline_assets.policy.guard import guarded
 from pipeline_assets.policy.policies import policy_of
 from pipeline_assets.step_starts import listen
@@ -207,9 +208,10 @@ class CheckpointIOManager(dg.IOManager):
         if absent:
             context.log.info("%s: %s of %s partitions are there and are read.", output.name, len(present), len(keys))
         columns = (context.definition_metadata or {}).get("columns")
+        anew = to_begin(_step_context(context).dagster_run) if step.instance is not None else ""
         if by_partition:
-            return {key: from_lazy(frame_of(found, [key], columns), wants) for key in present}
-        return from_lazy(frame_of(found, present, columns), wants)
+            return {key: from_lazy(frame_of(found, [key], columns, new_run=anew), wants) for key in present}
+        return from_lazy(frame_of(found, present, columns, new_run=anew), wants)
 
     def handle_output(self, context: OutputContext, obj: Any) -> None:
         """Write a value exactly once. Raises subclasses of PipelineAssetsError; out of a `stage` what it makes of them."""

@@ -11,12 +11,13 @@ from pipeline_assets.delta import names
 from pipeline_assets.delta.choose import choose_state, newest_told, reads_undone
 from pipeline_assets.delta.decide import Mode, Name, Pin
 from pipeline_assets.delta.handles import newest
+from pipeline_assets.delta.partitions import Partition
 from pipeline_assets.delta.record import Part
 from pipeline_assets.delta.scan import empty, open_at, scan
 from pipeline_assets.delta.states import has_made_nothing, made_by, states, states_at, written_at
 from pipeline_assets.delta.table import Memory, Table, open_table
 from pipeline_assets.delta.types import polars_type
-from pipeline_assets.errors import ConfigurationError, ForeignData, NotMaterialized
+from pipeline_assets.errors import ConfigurationError, ForeignData, NotMaterialized, described
 from pipeline_assets.io import pins
 from pipeline_assets.io.merge_config import WriteMode
 from pipeline_assets.io.outputs import Output
@@ -48,24 +49,50 @@ def read(step: Step, output: Output, keys: Sequence[str], source_run: str | None
     return found
 
 
-def frame_of(found: Read, only: Iterable[str] | None = None, columns: Sequence[str] | None = None) -> pl.LazyFrame:
-    """The rows of a read, of all its partitions or only of some."""
+def frame_of(
+    found: Read, only: Iterable[str] | None = None, columns: Sequence[str] | None = None, *, new_run: str = ""
+) -> pl.LazyFrame:
+    """The rows of a read, of all its partitions or only of some, with the columns of the newest version that is read.
+
+    new_run: the command that reads the newest versions, for the text of VersionGone.
+    """
     chosen = found.partitions if only is None else [one for one in found.partitions if one.key in set(only)]
     newest = [one for one in chosen if one.key not in found.kept_at]
-    frames = []
-    if newest:
-        version = found.table.same_data_as(found.pin.version)
-        frames.append(scan(found.output.location, version, newest, columns, _opened(found, version)))
     kept = [one for one in chosen if one.key in found.kept_at]
-    frames += [scan(found.output.location, found.kept_at[one.key], [one], columns) for one in kept]
+    location = found.output.location
+    is_kept = len(found.kept_at) == len(found.partitions)
+    version = max(found.kept_at.values()) if is_kept else found.table.same_data_as(found.pin.version)
+    mend = _mend(found, chosen, new_run)
+    opened = _opened(found, version, mend)
+    frames = [scan(location, version, newest, columns, opened, opened if kept else None, mend)] if newest else []
+    for one in kept:
+        again = _mend(found, [one], new_run)
+        frames.append(scan(location, found.kept_at[one.key], [one], columns, like=opened, mend=again))
     return frames[0] if len(frames) == 1 else pl.concat(frames, how="vertical")
 
 
-def _opened(found: Read, version: int) -> DeltaTable:
+def _mend(found: Read, partitions: Iterable[Partition], new_run: str) -> str:
+    """What a person does where what is read is gone: a new run reads the same where a foreign commit is all that followed."""
+    name, table = found.output.name, found.table
+    stuck = [
+        one.key
+        for one in partitions
+        if one.key in found.ignored and table.txns.get(names.data(name, one.key), 0) <= found.ignored[one.key]
+    ]
+    if not stuck:
+        command = f" (`{new_run}`)" if new_run else ""
+        return f"Start a new run{command}, which reads the newest version, instead of continuing this one."
+    return (
+        f"What somebody else has written to {described(name, stuck)} since is not read; `pipeline-assets adopt {name}` where "
+        f"that is meant, else materialize {described(name, stuck)} again."
+    )
+
+
+def _opened(found: Read, version: int, mend: str) -> DeltaTable:
     """The table at a version, opened once for all partitions of a dict."""
     if found.opened is None or found.opened.version() != version:
         here = found.table.delta
-        found.opened = here if here.version() == version else open_at(found.output.location, version)
+        found.opened = here if here.version() == version else open_at(found.output.location, version, mend)
     return found.opened
 
 
