@@ -24,7 +24,7 @@
     │   │   ├── SchemaChanged
     │   │   ├── NullNotAllowed
     │   │   └── ValueLost
-    │   ├── UnsupportedValue        io_manager.py
+    │   ├── UnsupportedValue        io/python_types.py
     │   ├── DamagedSource           stages/source.py
     │   ├── MergeRefused            delta/merge.py
     │   ├── NotRestorable           delta/restorable.py

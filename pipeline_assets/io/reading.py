@@ -11,14 +11,14 @@ from pipeline_assets.delta import names
 from pipeline_assets.delta.choose import choose_state, newest_told, reads_undone
 from pipeline_assets.delta.decide import Mode, Name, Pin
 from pipeline_assets.delta.handles import newest
-from pipeline_assets.delta.partitions import Partition
 from pipeline_assets.delta.record import Part
 from pipeline_assets.delta.scan import empty, open_at, scan
-from pipeline_assets.delta.states import has_made_nothing, made_by, states, states_at, written_at
+from pipeline_assets.delta.states import has_made_nothing, made_by, states, states_at
 from pipeline_assets.delta.table import Memory, Table, open_table
 from pipeline_assets.delta.types import polars_type
-from pipeline_assets.errors import ConfigurationError, ForeignData, NotMaterialized, described
+from pipeline_assets.errors import ConfigurationError, ForeignData, NotMaterialized
 from pipeline_assets.io import pins
+from pipeline_assets.io.foreign import mend_of, touched
 from pipeline_assets.io.merge_config import WriteMode
 from pipeline_assets.io.outputs import Output
 from pipeline_assets.io.partitions import partitions_among
@@ -43,8 +43,8 @@ def read(step: Step, output: Output, keys: Sequence[str], source_run: str | None
         found.pin = _source_pin(step, output, table)
     else:
         found.pin = _explained_pin(step, found, source_run)
-        found.ignored = _touched(found, table.version)
-        found.kept_at = _touched(found, found.pin.version) if found.ignored else {}
+        found.ignored = touched(found, table.version)
+        found.kept_at = touched(found, found.pin.version) if found.ignored else {}
     step.reads[output.name] = found
     return found
 
@@ -62,30 +62,13 @@ def frame_of(
     location = found.output.location
     is_kept = len(found.kept_at) == len(found.partitions)
     version = max(found.kept_at.values()) if is_kept else found.table.same_data_as(found.pin.version)
-    mend = _mend(found, chosen, new_run)
+    mend = mend_of(found, chosen, new_run)
     opened = _opened(found, version, mend)
     frames = [scan(location, version, newest, columns, opened, opened if kept else None, mend)] if newest else []
     for one in kept:
-        again = _mend(found, [one], new_run)
+        again = mend_of(found, [one], new_run)
         frames.append(scan(location, found.kept_at[one.key], [one], columns, like=opened, mend=again))
     return frames[0] if len(frames) == 1 else pl.concat(frames, how="vertical")
-
-
-def _mend(found: Read, partitions: Iterable[Partition], new_run: str) -> str:
-    """What a person does where what is read is gone: a new run reads the same where a foreign commit is all that followed."""
-    name, table = found.output.name, found.table
-    stuck = [
-        one.key
-        for one in partitions
-        if one.key in found.ignored and table.txns.get(names.data(name, one.key), 0) <= found.ignored[one.key]
-    ]
-    if not stuck:
-        command = f" (`{new_run}`)" if new_run else ""
-        return f"Start a new run{command}, which reads the newest version, instead of continuing this one."
-    return (
-        f"What somebody else has written to {described(name, stuck)} since is not read; `pipeline-assets adopt {name}` where "
-        f"that is meant, else materialize {described(name, stuck)} again."
-    )
 
 
 def _opened(found: Read, version: int, mend: str) -> DeltaTable:
@@ -276,14 +259,3 @@ def _source_pin(step: Step, output: Output, table: Table) -> Pin:
         pins.observe(step.instance, step.attempt, output.asset_key, now)
         seen = pins.observed(step.instance, step.attempt.chain, output.asset_key, table.id)
     return seen or now
-
-
-def _touched(found: Read, until: int) -> dict[str, int]:
-    """Partitions that a foreign commit touched after their checkpoint up to a version, and the checkpoint's version."""
-    written = written_at(found.table, found.output.name, found.keys, found.pin.version)
-    touched = {}
-    for one in found.partitions:
-        version = written.get(one.key)
-        if version is not None and found.table.foreign_between(one, version, until):
-            touched[one.key] = version
-    return touched

@@ -1,5 +1,6 @@
 """What a stage reads of a table in which somebody else was, and what it says where that is there no more."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -90,3 +91,40 @@ def test_where_the_newest_version_is_damaged_too_the_table_is(instance: dg.Dagst
     said = failure(run(instance, root, [colors(), whole], selection="whole", ok=False))
     assert "DamagedTable" in said
     assert "VersionGone" not in said
+
+
+def warnings(instance: dg.DagsterInstance, result: dg.ExecuteInProcessResult) -> list[str]:
+    """What a run's log warns of."""
+    return [entry.user_message for entry in instance.all_logs(result.run_id) if entry.level == logging.WARNING]
+
+
+def test_a_read_that_leaves_out_what_somebody_else_wrote_says_so_once(instance: dg.DagsterInstance, root: Path) -> None:
+    for color in ("red", "blue"):
+        run(instance, root, [colors()], color)
+    assert not warnings(instance, run(instance, root, [colors(), whole], selection="whole"))
+    append(root, color=["blue"], n=[999])
+    for reader in (whole, by_color):
+        said = warnings(instance, run(instance, root, [colors(), reader], selection=reader.key.path))
+        assert len(said) == 1
+        assert f"A foreign commit has changed {place(root)} since it was written, and is not read." in said[0]
+        assert "Read is table, partition 'blue', at version 1." in said[0]
+        assert "`pipeline-assets adopt table`" in said[0]
+
+
+def test_of_an_asset_that_now_writes_its_table_itself_the_old_rows_are_read_with_a_warning(
+    instance: dg.DagsterInstance, root: Path
+) -> None:
+    @dg.asset(name="table")
+    def returned() -> pl.DataFrame:
+        return pl.DataFrame({"n": [1]})
+
+    @dg.asset(name="table")
+    def written() -> dg.MaterializeResult:
+        write_deltalake(place(root), pl.DataFrame({"n": [2]}).to_arrow(), mode="overwrite")
+        return dg.MaterializeResult()
+
+    run(instance, root, [returned, whole])
+    said = warnings(instance, run(instance, root, [written, whole]))
+    assert rows(root, "whole") == [(1,)]
+    assert len(said) == 1
+    assert "Read is table, at version 0." in said[0]

@@ -1,0 +1,52 @@
+"""What somebody else did to an input: which of its partitions, what is said of it, what a person does about it."""
+
+from collections.abc import Iterable
+
+from pipeline_assets.delta import names
+from pipeline_assets.delta.partitions import Partition
+from pipeline_assets.delta.states import written_at
+from pipeline_assets.errors import described
+from pipeline_assets.io.steps import Read
+
+
+def touched(found: Read, until: int) -> dict[str, int]:
+    """Partitions that a foreign commit touched after their checkpoint up to a version, and the checkpoint's version."""
+    written = written_at(found.table, found.output.name, found.keys, found.pin.version)
+    touched = {}
+    for one in found.partitions:
+        version = written.get(one.key)
+        if version is not None and found.table.foreign_between(one, version, until):
+            touched[one.key] = version
+    return touched
+
+
+def warning_of(found: Read) -> str:
+    """What the run's log says of a read that leaves out what somebody else has written; nothing where none does."""
+    if not found.ignored:
+        return ""
+    name = found.output.name
+    by_version: dict[int, list[str]] = {}
+    for key, version in found.ignored.items():
+        by_version.setdefault(version, []).append(key)
+    read = "; ".join(f"{described(name, keys)}, at version {version}" for version, keys in sorted(by_version.items()))
+    return (
+        f"A foreign commit has changed {found.output.location.uri} since it was written, and is not read. Read is {read}. "
+        f"Where the change is meant, `pipeline-assets adopt {name}`, and run this again."
+    )
+
+
+def mend_of(found: Read, partitions: Iterable[Partition], new_run: str) -> str:
+    """What a person does where what is read is gone: a new run reads the same where a foreign commit is all that followed."""
+    name, table = found.output.name, found.table
+    stuck = [
+        one.key
+        for one in partitions
+        if one.key in found.ignored and table.txns.get(names.data(name, one.key), 0) <= found.ignored[one.key]
+    ]
+    if not stuck:
+        command = f" (`{new_run}`)" if new_run else ""
+        return f"Start a new run{command}, which reads the newest version, instead of continuing this one."
+    return (
+        f"What somebody else has written to {described(name, stuck)} since is not read; `pipeline-assets adopt {name}` where "
+        f"that is meant, else materialize {described(name, stuck)} again."
+    )
