@@ -18,7 +18,7 @@ from pipeline_assets.delta.probe import refuse_without_conditional_put
 from pipeline_assets.delta.table import open_table
 from pipeline_assets.delta.values import from_lazy, to_lazy
 from pipeline_assets.errors import NotMaterialized
-from pipeline_assets.io import pins
+from pipeline_assets.io import pins, temporary
 from pipeline_assets.io.events import keep_data_version, report
 from pipeline_assets.io.foreign import warning_of
 from pipeline_assets.io.hearing import pins_of_others
@@ -231,6 +231,8 @@ class CheckpointIOManager(dg.IOManager):
         if other:
             why = f"{writer.output.name} was committed by an earlier attempt, from other inputs"
             _retry(context, step, ComputeAgain(other, why))
+        if said := temporary.warning_of(step.instance, writer.output, writer.outcomes):
+            context.log.warning(said)
         report(context, writer)
         if policy_of(_step_context(context)) is not None:
             keep_data_version(context, writer)
