@@ -20,7 +20,7 @@ from pipeline_assets.delta.values import from_lazy, to_lazy
 from pipeline_assets.errors import NotMaterialized
 from pipeline_assets.io import pins, temporary
 from pipeline_assets.io.events import keep_data_version, report
-from pipeline_assets.io.foreign import warning_of
+from pipeline_assets.io.foreign import each_reads_its_own, warning_of
 from pipeline_assets.io.hearing import pins_of_others
 from pipeline_assets.io.merge_config import MergeConfig, SchemaMode, WriteMode
 from pipeline_assets.io.outputs import Output, Settings, of_input, of_output, partition_keys
@@ -189,6 +189,7 @@ class CheckpointIOManager(dg.IOManager):
         found = read(step, output, keys, _source_run(context))
         run = getattr(_step_context(context), "dagster_run", None)
         if said := warning_of(found):
+            found.own_key = each_reads_its_own(_step_context(context), output)
             context.log.warning(located(said, module_of(run) if run is not None else None))
         absent = missing(found)
         present = [key for key in keys if key not in set(absent)]

@@ -1,11 +1,14 @@
 """What somebody else did to an input: which of its partitions, what is said of it, what a person does about it."""
 
 from collections.abc import Iterable
+from typing import Any
 
 from pipeline_assets.delta import names
 from pipeline_assets.delta.partitions import Partition
 from pipeline_assets.delta.states import written_at
 from pipeline_assets.errors import described
+from pipeline_assets.io.outputs import Output
+from pipeline_assets.io.partitions import reads_own_key
 from pipeline_assets.io.steps import Read
 
 
@@ -18,6 +21,21 @@ def touched(found: Read, until: int) -> dict[str, int]:
         if version is not None and found.table.foreign_between(one, version, until):
             touched[one.key] = version
     return touched
+
+
+def ignored_by(found: Read, key: str) -> dict[str, int]:
+    """Of an input that the step reads what one of the partitions that it makes would have read of it."""
+    return {one: version for one, version in found.ignored.items() if one == key or not found.own_key}
+
+
+def each_reads_its_own(step_context: Any, output: Output) -> bool:
+    """Whether each partition that a step makes reads the one of its own key of an input."""
+    if step_context is None or output.asset_key is None:
+        return False
+    graph = step_context.job_def.asset_layer.asset_graph
+    made = [one.asset_key for one in step_context.step.step_outputs if one.asset_key is not None]
+    mapped = ((graph.get_partition_mapping(key, output.asset_key), graph.get(key).partitions_def) for key in made)
+    return bool(made) and all(reads_own_key(mapping, own, output.partitions_def) for mapping, own in mapped)
 
 
 def warning_of(found: Read) -> str:

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
-from pipeline_assets_tests.io_manager.running import failure, rows, run, version
+from pipeline_assets_tests.io_manager.running import failure, rows, run, told, version
 
 COLORS = dg.StaticPartitionsDefinition(["red", "blue"])
 
@@ -129,3 +129,31 @@ def test_of_an_asset_that_now_writes_its_table_itself_the_old_rows_are_read_with
     assert rows(root, "whole") == [(1,)]
     assert len(said) == 1
     assert "Read is table, at version 0." in said[0]
+
+
+def test_of_a_range_only_the_partitions_that_read_it_note_what_was_left_out(
+    instance: dg.DagsterInstance, root: Path
+) -> None:
+    ranged: dict[str, Any] = {
+        "partitions_def": COLORS,
+        "metadata": {"partition_expr": "color"},
+        "backfill_policy": dg.BackfillPolicy.single_run(),
+    }
+
+    @dg.asset(**ranged)
+    def each(table: pl.DataFrame) -> pl.DataFrame:
+        return table
+
+    @dg.asset(**ranged, ins={"table": dg.AssetIn(partition_mapping=dg.AllPartitionMapping())})
+    def of_all(context: dg.AssetExecutionContext, table: pl.DataFrame) -> pl.DataFrame:
+        return pl.DataFrame({"color": context.partition_keys, "n": table["n"].sum()})
+
+    for color in ("red", "blue"):
+        run(instance, root, [colors()], color)
+    append(root, color=["blue"], n=[999])
+    assets = [colors(), each, of_all]
+    result = run(instance, root, assets, window=("red", "blue"), selection=["each", "of_all"])
+    left_out = {"ignored_foreign_changes": {"table": {"blue": 1}}}
+    for name, of_red in (("each", None), ("of_all", left_out)):
+        notes = {key: said.get("checkpoint/notes") for key, said in told(result, name).items()}
+        assert notes == {"red": of_red, "blue": left_out}
