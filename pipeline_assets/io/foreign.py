@@ -65,6 +65,6 @@ def mend_of(found: Read, partitions: Iterable[Partition], new_run: str) -> str:
         command = f" (`{new_run}`)" if new_run else ""
         return f"Start a new run{command}, which reads the newest version, instead of continuing this one."
     return (
-        f"What somebody else has written to {described(name, stuck)} since is not read; `pipeline-assets adopt {name}` where "
-        f"that is meant, else materialize {described(name, stuck)} again."
+        f"Somebody else has written to {described(name, stuck)} since, which is not read; `pipeline-assets adopt {name}` where "
+        "that is meant, else materialize it again."
     )
