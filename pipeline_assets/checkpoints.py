@@ -34,6 +34,7 @@ READ_BY = "checkpoint/read_by"
 TOLD = "checkpoint/told"
 """In an engine event: for each input the table and version from which the step is computed again, at least."""
 NOTES = "checkpoint/notes"
+URI = "dagster/uri"
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def metadata_of(
         TABLE_ID: table.id,
         counted: part.rows if rows is None else rows,
         "dagster/column_schema": output.columns,
-        "dagster/uri": table.location.uri,
+        URI: table.location.uri,
         "dagster/table_name": output.table_name,
         "checkpoint/format": FORMAT,
         CHAIN: part.chain,

@@ -6,6 +6,7 @@
     │   │   └── MissingSource       stages/source.py
     │   ├── GivenUp                 this attempt may not commit any more
     │   ├── DamagedTable
+    │   │   └── VersionGone         the table is whole, an older version of it is not
     │   ├── UnsupportedTable
     │   ├── ForeignData
     │   │   └── ChangedUnderHold    delta/restorable.py
@@ -24,7 +25,7 @@
     │   │   ├── SchemaChanged
     │   │   ├── NullNotAllowed
     │   │   └── ValueLost
-    │   ├── UnsupportedValue        io_manager.py
+    │   ├── UnsupportedValue        io/python_types.py
     │   ├── DamagedSource           stages/source.py
     │   ├── MergeRefused            delta/merge.py
     │   ├── NotRestorable           delta/restorable.py
@@ -105,6 +106,18 @@ class DamagedTable(PermanentError):
             f"The Delta table {table} cannot be read: {self.why}. Nothing was written. Bring back what is missing (a backup, "
             "a replica), or move the folder away and materialize the stage again; earlier versions may still be readable: "
             f"`deltalake.DeltaTable({table!r}, version=N)`."
+        )
+
+
+class VersionGone(DamagedTable):
+    """A version that was to be read and was taken (VACUUM, log clean-up) from a table that is whole."""
+
+    def __init__(self, *, table: str, version: int, newest: int, why: str, mend: str) -> None:
+        self.table, self.version, self.newest, self.why = table, version, newest, why.splitlines()[0]
+        PermanentError.__init__(
+            self,
+            f"Version {version} of the Delta table {table} cannot be read any more: {self.why}. The table is whole, and its "
+            f"newest version {newest} can be read. Nothing was read or written. {mend}",
         )
 
 
@@ -283,3 +296,8 @@ def named_partitions(partitions: Sequence[str]) -> str:
 def describe(output: str, partition: str | None) -> str:
     """`flights/legs [2013-01-05]`: how messages name an output and its partition."""
     return f"{output} [{partition}]" if partition and partition != "*" else output
+
+
+def described(output: str, partitions: Sequence[str]) -> str:
+    """`flights/legs, partitions 'a', 'b'`: the same for several, and for a table without partitions `flights/legs`."""
+    return output if list(partitions) == ["*"] else f"{output}, {named_partitions(partitions)}"

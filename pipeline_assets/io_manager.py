@@ -1,14 +1,12 @@
 """Dagster's side of reading and writing: `DeltaCheckpointIOManager`."""
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any, get_args, get_origin
+from collections.abc import Sequence
+from typing import Any
 
 import dagster as dg
 import polars as pl
-import pyarrow as pa
 from dagster import DagsterInvariantViolationError, InputContext, OutputContext
-from dagster._check import CheckError
 from dagster._core.execution.plan.outputs import StepOutputHandle
 from pydantic import Field
 from typing_extensions import override
@@ -19,36 +17,27 @@ from pipeline_assets.delta.location import READ_TIMEOUT, RETRIES, RETRY_TIMEOUT,
 from pipeline_assets.delta.probe import refuse_without_conditional_put
 from pipeline_assets.delta.table import open_table
 from pipeline_assets.delta.values import from_lazy, to_lazy
-from pipeline_assets.errors import NotMaterialized, PermanentError
-from pipeline_assets.io import pins
+from pipeline_assets.errors import NotMaterialized
+from pipeline_assets.io import pins, temporary
 from pipeline_assets.io.events import keep_data_version, report
+from pipeline_assets.io.foreign import each_reads_its_own, warning_of
 from pipeline_assets.io.hearing import pins_of_others
 from pipeline_assets.io.merge_config import MergeConfig, SchemaMode, WriteMode
 from pipeline_assets.io.outputs import Output, Settings, of_input, of_output, partition_keys
+from pipeline_assets.io.python_types import TYPES, UnsupportedValue, load_type
 from pipeline_assets.io.reading import declared_empty, frame_of, missing, read
 from pipeline_assets.io.step_outputs import begun, handles_of
 from pipeline_assets.io.steps import ComputeAgain, Step
 from pipeline_assets.io.storage_config import AzureConfig, ClientConfig, GcsConfig, LocalConfig, S3Config
 from pipeline_assets.io.writing import Writer
 from pipeline_assets.policy import watching
+from pipeline_assets.policy.commands import located, module_of, to_begin
 from pipeline_assets.policy.guard import guarded
 from pipeline_assets.policy.policies import policy_of
 from pipeline_assets.step_starts import listen
 
-TYPES = (pl.LazyFrame, pl.DataFrame, pa.Table, pa.RecordBatchReader)
 AGAIN = 1_000_000
 """How often an attempt may be told to compute again: as often as others are faster, which ends when they do."""
-
-
-class UnsupportedValue(PermanentError, CheckError):
-    """A Python type that is no table."""
-
-    def __init__(self, type_: Any) -> None:
-        known = ", ".join(str(one) for one in TYPES)
-        super().__init__(
-            f"This drop-in for DeltaLakeIOManager does not have a handler for type '{type_}'. "
-            f"Has handlers for types '{known}'. Nothing was written or read; annotate one of them."
-        )
 
 
 class DeltaCheckpointIOManager(dg.ConfigurableIOManagerFactory["CheckpointIOManager"]):
@@ -198,6 +187,10 @@ class CheckpointIOManager(dg.IOManager):
         if not keys or (own and open_table(output.location) is None):
             return _nothing(output, wants, by_partition=by_partition)
         found = read(step, output, keys, _source_run(context))
+        run = getattr(_step_context(context), "dagster_run", None)
+        if said := warning_of(found):
+            found.own_key = each_reads_its_own(_step_context(context), output)
+            context.log.warning(located(said, module_of(run) if run is not None else None))
         absent = missing(found)
         present = [key for key in keys if key not in set(absent)]
         if not present and own:
@@ -207,9 +200,10 @@ class CheckpointIOManager(dg.IOManager):
         if absent:
             context.log.info("%s: %s of %s partitions are there and are read.", output.name, len(present), len(keys))
         columns = (context.definition_metadata or {}).get("columns")
+        anew = to_begin(run) if run is not None else ""
         if by_partition:
-            return {key: from_lazy(frame_of(found, [key], columns), wants) for key in present}
-        return from_lazy(frame_of(found, present, columns), wants)
+            return {key: from_lazy(frame_of(found, [key], columns, new_run=anew), wants) for key in present}
+        return from_lazy(frame_of(found, present, columns, new_run=anew), wants)
 
     def handle_output(self, context: OutputContext, obj: Any) -> None:
         """Write a value exactly once. Raises subclasses of PipelineAssetsError; out of a `stage` what it makes of them."""
@@ -223,7 +217,7 @@ class CheckpointIOManager(dg.IOManager):
                 " type to None by adding return type annotation '-> None'."
             )
         if not isinstance(obj, TYPES):
-            raise UnsupportedValue(type(obj))
+            raise UnsupportedValue.returned(type(obj), context)
         refuse_without_conditional_put(self.settings.root)
         step = begun(_step_context(context))
         writer = Writer(step, of_output(context, self.settings), partition_keys(context))
@@ -238,6 +232,8 @@ class CheckpointIOManager(dg.IOManager):
         if other:
             why = f"{writer.output.name} was committed by an earlier attempt, from other inputs"
             _retry(context, step, ComputeAgain(other, why))
+        if said := temporary.warning_of(step.instance, writer.output, writer.outcomes):
+            context.log.warning(said)
         report(context, writer)
         if policy_of(_step_context(context)) is not None:
             keep_data_version(context, writer)
@@ -246,24 +242,6 @@ class CheckpointIOManager(dg.IOManager):
 
 def _nothing(output: Output, wants: Any, *, by_partition: bool) -> Any:
     return {} if by_partition else from_lazy(declared_empty(output), wants)
-
-
-def load_type(context: InputContext, default: type) -> tuple[Any, bool]:
-    """The type that an input asks for, else the default, and whether it wants a dict of partitions.
-
-    Raises UnsupportedValue.
-
-    Of a list, as a fan-in asks for, Dagster loads each item by itself.
-    """
-    asked = context.dagster_type.typing_type
-    origin, arguments = get_origin(asked), get_args(asked)
-    by_partition = origin in (dict, Mapping) and bool(arguments)
-    wants = arguments[-1] if by_partition or (origin is list and arguments) else asked
-    if wants is Any:
-        wants = default
-    if not (isinstance(wants, type) and issubclass(wants, TYPES)):
-        raise UnsupportedValue(wants)
-    return wants, by_partition
 
 
 def _writes_itself(context: InputContext, output: Output, keys: Sequence[str]) -> bool:

@@ -34,6 +34,11 @@ def adopt_command(table: str, version: int | None, module: str | None, as_json: 
         click.echo(f"Adopted: {_partitions(done.partitions)} of {done.table}, as version {done.version}.")
     elif not done.recorded:
         click.echo(f"{done.table}: nothing to adopt.")
+    if done.unwritable:
+        click.echo(
+            f"It can be read, and its stage cannot write it: it has {', '.join(done.unwritable)}. Unset that, or have the "
+            "stage write another table."
+        )
     return DONE
 
 

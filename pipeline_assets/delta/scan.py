@@ -8,7 +8,8 @@ from deltalake.exceptions import DeltaError
 
 from pipeline_assets.delta.location import Location, value_folder
 from pipeline_assets.delta.partitions import Partition, files_of, owners, paths_of, rows_of
-from pipeline_assets.errors import ConfigurationError, DamagedTable, UnsupportedTable
+from pipeline_assets.delta.types import polars_schema
+from pipeline_assets.errors import ConfigurationError, DamagedTable, UnsupportedTable, VersionGone
 
 READABLE = frozenset({"columnMapping", "timestampNtz", "v2Checkpoint", "vacuumProtocolCheck", "typeWidening"})
 """Reader features with which polars reads right rows. Without deletion vectors: polars would show deleted rows."""
@@ -20,15 +21,18 @@ def scan(
     partitions: Sequence[Partition] | None = None,
     columns: Sequence[str] | None = None,
     opened: DeltaTable | None = None,
+    like: DeltaTable | None = None,
+    mend: str = "",
 ) -> pl.LazyFrame:
     """The rows of some partitions (None: all) at a version, as a lazy frame that may be pickled.
 
-    opened: the table at that version, where the caller has it. Raises DamagedTable where the version cannot be restored any
-    more, UnsupportedTable for a feature by name, ConfigurationError for columns that it does not have.
+    opened: the table at that version, where the caller has it. like: the table at a later one, whose columns the rows get.
+    mend: what a person does where the version is there no more. Raises VersionGone then, DamagedTable where the table cannot
+    be read at all, UnsupportedTable for a feature by name, ConfigurationError for columns that it does not have.
     """
-    delta = open_at(location, version) if opened is None else opened
+    delta = open_at(location, version, mend) if opened is None else opened
     _refuse_unreadable(location, delta)
-    _refuse_missing_files(location, delta, partitions)
+    _refuse_missing_files(location, delta, partitions, mend)
     options = location.polars_options
     if _in_value_folders(delta):
         frame = pl.scan_delta(location.uri, version=version, storage_options=options)
@@ -37,6 +41,7 @@ def scan(
         frame = pl.scan_delta(location.uri, version=version, storage_options=options, use_pyarrow=True)
     rows = rows_of(partitions) if partitions is not None else None
     frame = frame if rows is None else frame.filter(rows)
+    frame = frame if like is None else _with_columns_of(frame, like)
     if columns is None:
         return frame
     absent = [name for name in columns if name not in frame.collect_schema()]
@@ -70,22 +75,44 @@ def empty(schema: pl.Schema) -> pl.LazyFrame:
     return pl.DataFrame(schema=schema).lazy()
 
 
-def open_at(location: Location, version: int) -> DeltaTable:
-    """A table at a version. Raises DamagedTable where that cannot be restored any more."""
+def open_at(location: Location, version: int, mend: str = "") -> DeltaTable:
+    """A table at a version. Raises VersionGone where that was taken from it, DamagedTable where the table cannot be read."""
     try:
         return DeltaTable(location.uri, version=version, storage_options=location.options)
     except DeltaError as error:
-        raise DamagedTable(table=location.uri, why=f"version {version} is not there any more ({error})") from error
+        why = f"its log does not go back to it ({error})"
+        raise _gone(location, version, why, mend) from error
 
 
-def _refuse_missing_files(location: Location, delta: DeltaTable, partitions: Sequence[Partition] | None) -> None:
+def _gone(location: Location, version: int, why: str, mend: str) -> DamagedTable:
+    """VersionGone where the table's newest version is another and can be read, else DamagedTable."""
+    try:
+        newest = DeltaTable(location.uri, storage_options=location.options)
+    except DeltaError:
+        return DamagedTable(table=location.uri, why=f"version {version}: {why}")
+    whole = location.first_missing(paths_of(newest, None)) is None
+    if newest.version() == version or not whole:
+        return DamagedTable(table=location.uri, why=f"version {version}: {why}")
+    return VersionGone(table=location.uri, version=version, newest=newest.version(), why=why, mend=mend)
+
+
+def _with_columns_of(frame: pl.LazyFrame, delta: DeltaTable) -> pl.LazyFrame:
+    """The rows with the columns of the table at a later version; NULL in those that they do not have."""
+    own, wanted = frame.collect_schema(), polars_schema(delta.schema())
+    if own == wanted and own.names() == wanted.names():
+        return frame
+    return frame.select(
+        (pl.col(name) if name in own else pl.lit(None)).cast(dtype).alias(name) for name, dtype in wanted.items()
+    )
+
+
+def _refuse_missing_files(
+    location: Location, delta: DeltaTable, partitions: Sequence[Partition] | None, mend: str
+) -> None:
     """Say which data file is gone, before a reader says so half way."""
-    missing = location.first_missing(paths_of(delta, partitions))
-    if missing is not None:
-        raise DamagedTable(
-            table=location.uri,
-            why=f"the data file {missing} of version {delta.version()} is gone (a VACUUM, or a person)",
-        )
+    path = location.first_missing(paths_of(delta, partitions))
+    if path is not None:
+        raise _gone(location, delta.version(), f"its data file {path} is gone (a VACUUM, or a person)", mend)
 
 
 def _refuse_unreadable(location: Location, delta: DeltaTable) -> None:

@@ -230,13 +230,13 @@ class Table:
         """The newest version that differs from `version` by no change of rows or columns (Delta protocol, `dataChange`).
 
         What a compaction rewrote is found there also after a VACUUM took the files of `version` itself, and what log
-        clean-up took the entry of is found at all.
+        clean-up took the entry of is found at all; but not in a source, where no entry of ours says what changed last.
         """
         newest = version
         for number in range(version + 1, self.version + 1):
             commit = self.log.commit(number)
             if commit is None:
-                return self.version if self._last_known_change() <= version else newest
+                return self.version if self.is_ours and self._last_known_change() <= version else newest
             if self._changes(commit):
                 break
             newest = number

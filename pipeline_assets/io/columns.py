@@ -7,6 +7,7 @@ from pipeline_assets.delta.schema import Conformed, check_partition_columns, con
 from pipeline_assets.delta.table import Table
 from pipeline_assets.delta.types import gate
 from pipeline_assets.errors import ConfigurationError
+from pipeline_assets.io.guards import refuse_other_partitioning
 from pipeline_assets.io.merge_config import SchemaMode
 from pipeline_assets.io.outputs import Output
 from pipeline_assets.io.proposals import names_its_columns
@@ -21,7 +22,7 @@ def conformed(output: Output, table: Table | None, frame: pl.LazyFrame) -> Confo
     check_partition_columns(frame.collect_schema(), output.columns)
     if table is None:
         return Conformed(frame, delta_schema(frame.collect_schema()), False)
-    _refuse_other_partitioning(output, table)
+    refuse_other_partitioning(output, table)
     if output.mode is Mode.MERGE and names_its_columns(output):
         return Conformed(frame, table.schema, False)
     allow = output.schema_mode
@@ -34,12 +35,3 @@ def conformed(output: Output, table: Table | None, frame: pl.LazyFrame) -> Confo
         output=output.name,
         replaces_all=output.mode is Mode.OVERWRITE and not table.partition_columns,
     )
-
-
-def _refuse_other_partitioning(output: Output, table: Table) -> None:
-    if set(output.columns) - set(table.partition_columns):
-        raise ConfigurationError(
-            f"{output.name} is partitioned by {', '.join(output.columns)}, but its table {output.location.uri} by "
-            f"{', '.join(table.partition_columns) or 'nothing'}. Nothing was written; change 'partition_expr', or write "
-            "to another table."
-        )

@@ -12,7 +12,7 @@ from pipeline_assets.delta.partitions import Partition
 from pipeline_assets.delta.row_errors import EmptyFrame
 from pipeline_assets.delta.storage_errors import refusal_of
 from pipeline_assets.delta.table import Table
-from pipeline_assets.errors import StorageRefused, Taken
+from pipeline_assets.errors import ConfigurationError, StorageRefused, Taken
 from pipeline_assets.io.outputs import Output, is_of_op
 from pipeline_assets.io.partitions import partitions_among
 
@@ -55,6 +55,17 @@ def refuse_taken(output: Output, keys: Sequence[str], table: Table | None) -> No
             there = {owner for owner, _ in others}
         if there:
             raise Taken(output=output.name, owner=min(there), table=output.location.uri)
+
+
+def refuse_other_partitioning(output: Output, table: Table) -> None:
+    """Raise ConfigurationError where the table has not the partition columns that the output's partitions need."""
+    if set(output.columns) - set(table.partition_columns):
+        there = ", ".join(table.partition_columns)
+        right = f"name {there} in 'partition_expr'" if there else "leave its partitions out"
+        raise ConfigurationError(
+            f"{output.name} is partitioned by {', '.join(output.columns)}, but its table {output.location.uri} by "
+            f"{there or 'nothing'}. Nothing was written; {right}, or use another table (metadata 'schema')."
+        )
 
 
 def refuse_emptying(output: Output, table: Table | None, without_rows: Sequence[Partition]) -> None:

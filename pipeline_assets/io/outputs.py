@@ -72,15 +72,29 @@ class Output:
     @property
     def schema_mode(self) -> SchemaMode | None:
         """Which change of the schema the asset, else the IO manager, allows. Raises ConfigurationError."""
-        if self.metadata.get("overwrite_schema"):
+        if self._flag("overwrite_schema"):
             return SchemaMode.overwrite
         found = self.metadata.get("schema_mode")
         return self.settings.schema_mode if found is None else _choice(SchemaMode, found, "schema_mode", self.name)
 
     @property
     def allows_empty(self) -> bool:
-        """Whether an empty frame may replace rows: metadata `allow_empty`."""
-        return bool(self.metadata.get("allow_empty", False))
+        """Whether an empty frame may replace rows: metadata `allow_empty`. Raises ConfigurationError."""
+        return self._flag("allow_empty")
+
+    def _flag(self, name: str) -> bool:
+        found = getattr(self.metadata.get(name), "value", self.metadata.get(name))
+        if found not in (None, True, False):
+            raise ConfigurationError(
+                f"{self.name} has {name} {found!r} in its metadata; it may be True or False. Nothing was written."
+            )
+        return bool(found)
+
+    def refuse_bad_choices(self) -> None:
+        """Raise ConfigurationError where the metadata has a choice that is none, whether or not this write needs it."""
+        _ = self.write_mode, self.schema_mode, self.allows_empty, self.custom_metadata
+        if self.mode is Mode.MERGE:
+            _ = self.merge
 
     @property
     def merge(self) -> MergeConfig:

@@ -75,6 +75,17 @@ def _refuse_no_expression(asset: str, expression: Any) -> None:
         )
 
 
+def reads_own_key(
+    mapping: dg.PartitionMapping, own: PartitionsDefinition[Any] | None, upstream: PartitionsDefinition[Any] | None
+) -> bool:
+    """Whether a partition reads just the one of its own key, by how the two assets' partitions are mapped."""
+    if own is None or own != upstream:
+        return False
+    if isinstance(mapping, dg.TimeWindowPartitionMapping):
+        return mapping.start_offset == mapping.end_offset == 0
+    return isinstance(mapping, dg.IdentityPartitionMapping)
+
+
 def types_of(schema: Schema) -> dict[str, Any]:
     """Delta types of a table's columns by name."""
     return {field.name: field.type for field in schema.fields}

@@ -16,6 +16,7 @@ from pipeline_assets.delta.merge import Merge
 from pipeline_assets.delta.partitions import Partition
 from pipeline_assets.delta.record import Part, Record
 from pipeline_assets.delta.table import Table
+from pipeline_assets.io.foreign import ignored_by
 from pipeline_assets.io.merge_config import MergeType
 from pipeline_assets.io.outputs import Output
 from pipeline_assets.io.steps import Read, Step
@@ -155,7 +156,7 @@ def _notes(step: Step, output: Output, key: str, table: Table | None, one: Parti
         notes[MADE_BY] = dict(step.made_by(key))
         if key == names.WHOLE:
             notes[WHICH] = which(step.reads)
-    ignored = {name: dict(read.ignored) for name, read in step.reads.items() if read.ignored}
+    ignored = {name: found for name, read in step.reads.items() if (found := ignored_by(read, key))}
     if ignored:
         notes[FOREIGN_IGNORED] = ignored
     if output.mode is Mode.MERGE:

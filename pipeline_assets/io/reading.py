@@ -13,11 +13,12 @@ from pipeline_assets.delta.decide import Mode, Name, Pin
 from pipeline_assets.delta.handles import newest
 from pipeline_assets.delta.record import Part
 from pipeline_assets.delta.scan import empty, open_at, scan
-from pipeline_assets.delta.states import has_made_nothing, made_by, states, states_at, written_at
+from pipeline_assets.delta.states import has_made_nothing, made_by, states, states_at
 from pipeline_assets.delta.table import Memory, Table, open_table
 from pipeline_assets.delta.types import polars_type
 from pipeline_assets.errors import ConfigurationError, ForeignData, NotMaterialized
 from pipeline_assets.io import pins
+from pipeline_assets.io.foreign import mend_of, touched
 from pipeline_assets.io.merge_config import WriteMode
 from pipeline_assets.io.outputs import Output
 from pipeline_assets.io.partitions import partitions_among
@@ -42,30 +43,39 @@ def read(step: Step, output: Output, keys: Sequence[str], source_run: str | None
         found.pin = _source_pin(step, output, table)
     else:
         found.pin = _explained_pin(step, found, source_run)
-        found.ignored = _touched(found, table.version)
-        found.kept_at = _touched(found, found.pin.version) if found.ignored else {}
+        found.ignored = touched(found, table.version)
+        found.kept_at = touched(found, found.pin.version) if found.ignored else {}
     step.reads[output.name] = found
     return found
 
 
-def frame_of(found: Read, only: Iterable[str] | None = None, columns: Sequence[str] | None = None) -> pl.LazyFrame:
-    """The rows of a read, of all its partitions or only of some."""
+def frame_of(
+    found: Read, only: Iterable[str] | None = None, columns: Sequence[str] | None = None, *, new_run: str = ""
+) -> pl.LazyFrame:
+    """The rows of a read, of all its partitions or only of some, with the columns of the newest version that is read.
+
+    new_run: the command that reads the newest versions, for the text of VersionGone.
+    """
     chosen = found.partitions if only is None else [one for one in found.partitions if one.key in set(only)]
     newest = [one for one in chosen if one.key not in found.kept_at]
-    frames = []
-    if newest:
-        version = found.table.same_data_as(found.pin.version)
-        frames.append(scan(found.output.location, version, newest, columns, _opened(found, version)))
     kept = [one for one in chosen if one.key in found.kept_at]
-    frames += [scan(found.output.location, found.kept_at[one.key], [one], columns) for one in kept]
+    location = found.output.location
+    is_kept = len(found.kept_at) == len(found.partitions)
+    version = max(found.kept_at.values()) if is_kept else found.table.same_data_as(found.pin.version)
+    mend = mend_of(found, chosen, new_run)
+    opened = _opened(found, version, mend)
+    frames = [scan(location, version, newest, columns, opened, opened if kept else None, mend)] if newest else []
+    for one in kept:
+        again = mend_of(found, [one], new_run)
+        frames.append(scan(location, found.kept_at[one.key], [one], columns, like=opened, mend=again))
     return frames[0] if len(frames) == 1 else pl.concat(frames, how="vertical")
 
 
-def _opened(found: Read, version: int) -> DeltaTable:
+def _opened(found: Read, version: int, mend: str) -> DeltaTable:
     """The table at a version, opened once for all partitions of a dict."""
     if found.opened is None or found.opened.version() != version:
         here = found.table.delta
-        found.opened = here if here.version() == version else open_at(found.output.location, version)
+        found.opened = here if here.version() == version else open_at(found.output.location, version, mend)
     return found.opened
 
 
@@ -258,14 +268,3 @@ def _source_pin(step: Step, output: Output, table: Table) -> Pin:
         pins.observe(step.instance, step.attempt, output.asset_key, now)
         seen = pins.observed(step.instance, step.attempt.chain, output.asset_key, table.id)
     return seen or now
-
-
-def _touched(found: Read, until: int) -> dict[str, int]:
-    """Partitions that a foreign commit touched after their checkpoint up to a version, and the checkpoint's version."""
-    written = written_at(found.table, found.output.name, found.keys, found.pin.version)
-    touched = {}
-    for one in found.partitions:
-        version = written.get(one.key)
-        if version is not None and found.table.foreign_between(one, version, until):
-            touched[one.key] = version
-    return touched

@@ -30,7 +30,8 @@ class Read:
     """An input as the attempt reads it: from which table, at which pin, which partitions.
 
     kept_at: partitions that a foreign commit touched before the pin, read at their own checkpoint's version. ignored: all
-    that one touched after their checkpoint, and the checkpoint's version. opened: the table at the version that is read.
+    that one touched after their checkpoint, and the checkpoint's version. own_key: whether each partition that the step makes
+    reads the one of its key. opened: the table at the version that is read.
     """
 
     output: Output
@@ -39,6 +40,7 @@ class Read:
     partitions: list[Partition] = field(default_factory=list)
     kept_at: dict[str, int] = field(default_factory=dict)
     ignored: dict[str, int] = field(default_factory=dict)
+    own_key: bool = False
     opened: DeltaTable | None = None
 
     @property

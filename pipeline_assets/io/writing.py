@@ -55,6 +55,7 @@ class Writer:
             return self._write(frame)
 
     def _write(self, frame: pl.LazyFrame) -> dict[str, Outcome]:
+        self.output.refuse_bad_choices()
         self.table = newest(self.output.location)
         if self.table is not None:
             refuse_unwritable(self.table, self.output.mode)

@@ -4,9 +4,15 @@ Whoever raises an error does not know the code location; who shows its text does
 """
 
 import re
+import shlex
 
 from dagster import DagsterRun
 from dagster._core.code_pointer import ModuleCodePointer
+from dagster._core.storage.tags import (
+    ASSET_PARTITION_RANGE_END_TAG,
+    ASSET_PARTITION_RANGE_START_TAG,
+    PARTITION_NAME_TAG,
+)
 
 _COMMAND = re.compile(r"`((?:pipeline-assets [a-z]+|dagster asset materialize)\b[^`]*)`")
 
@@ -19,6 +25,26 @@ def named_by(module: str | None) -> str:
 def to_resume(run_id: str, module: str | None = None, *, option: str = "") -> str:
     """What continues a run."""
     return f"pipeline-assets resume {run_id}{option and f' {option}'}{named_by(module)}"
+
+
+def to_begin(run: DagsterRun) -> str:
+    """What starts a run of the same stages anew; nothing where no command does (a run of `dg.materialize`)."""
+    keys = sorted(key.to_user_string() for key in run.asset_selection or ())
+    if not run.job_name.startswith("__"):
+        chosen = " or ".join(f'key:"{key}"' for key in keys)
+        command = f"pipeline-assets run {run.job_name}" + (f" --select {shlex.quote(chosen)}" if keys else "")
+        return command + _partitions_of(run, "--from {} --to {}")
+    if not keys:
+        return ""
+    return f"dagster asset materialize --select {','.join(keys)}" + _partitions_of(run, "--partition-range {}...{}")
+
+
+def _partitions_of(run: DagsterRun, window: str) -> str:
+    start, end = run.tags.get(ASSET_PARTITION_RANGE_START_TAG), run.tags.get(ASSET_PARTITION_RANGE_END_TAG)
+    if start is not None and end is not None:
+        return f" {window.format(shlex.quote(start), shlex.quote(end))}"
+    key = run.tags.get(PARTITION_NAME_TAG)
+    return "" if key is None else f" --partition {shlex.quote(key)}"
 
 
 def module_of(run: DagsterRun) -> str | None:

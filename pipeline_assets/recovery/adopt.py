@@ -17,8 +17,9 @@ from pipeline_assets.delta.partitions import Partition
 from pipeline_assets.delta.record import ADOPTED_BY_HAND, Part, Record, chain_id
 from pipeline_assets.delta.scan import count_rows
 from pipeline_assets.delta.table import Live, Table, open_table
+from pipeline_assets.delta.writable import refuse_uncommittable, unwritable
 from pipeline_assets.errors import PermanentError
-from pipeline_assets.io.guards import storage_takes_it
+from pipeline_assets.io.guards import refuse_other_partitioning, storage_takes_it
 from pipeline_assets.io.hearing import hear, said_of
 from pipeline_assets.io.merges import merges_into
 from pipeline_assets.io.outputs import Output
@@ -35,13 +36,15 @@ class NotAdopted(PermanentError):
 class Adopted:
     """What was adopted: the table, the version that says so, and the partitions.
 
-    recorded: those whose checkpoint was there, and only its event was lost, which it has now.
+    recorded: those whose checkpoint was there, and only its event was lost, which it has now. unwritable: what the table
+    has for which its stage cannot write it.
     """
 
     table: str
     version: int
     partitions: Sequence[str]
     recorded: Sequence[str] = ()
+    unwritable: Sequence[str] = ()
 
 
 def adopt(
@@ -50,14 +53,19 @@ def adopt(
     """Make checkpoints of all partitions of an asset's table that no checkpoint explains. No row is changed.
 
     table: the asset's key as `flights/legs`, or its table's path or URI. version: the one that is meant. Raises
-    NotAdopted where there is no such asset or table, or the table has moved on.
+    NotAdopted where there is no such asset or table, or the table has moved on; ConfigurationError where its partition
+    columns are not the asset's; UnsupportedTable where no commit of ours may be in it. One that only its stage cannot write
+    is adopted, to be read.
     """
     output = _output(instance, repository, table)
     there = open_table(output.location)
     if there is None:
         raise NotAdopted(f"There is no Delta table at {output.location.uri}; materialize {output.name} to make one.")
+    refuse_other_partitioning(output, there)
+    refuse_uncommittable(there)
     with storage_takes_it(output, None):
-        return _adopt(instance, output, there, table, version)
+        done = _adopt(instance, output, there, table, version)
+    return replace(done, unwritable=unwritable(there, output.mode))
 
 
 def _adopt(instance: DagsterInstance, output: Output, table: Table, asked: str, version: int | None) -> Adopted:

@@ -1,5 +1,6 @@
 """Where a stage's table disagrees with the event log, and what mends it."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,10 +15,13 @@ from pipeline_assets.io.hearing import RECENT
 from pipeline_assets.io.outputs import Output
 from pipeline_assets.io.partitions import partitions_among
 from pipeline_assets.policy.commands import named_by, to_resume
+from pipeline_assets.recovery.places import folder_of, is_there
 from pipeline_assets.recovery.run_ends import KILLED, Runs
 from pipeline_assets.recovery.told import Told
 
 FOREIGN, LOST, REMOVED, ANEW, UNREADABLE = "foreign commit", "lost event", "removed", "made anew", "unreadable"
+ELSEWHERE = "elsewhere"
+"""A relative root is another in another folder."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,10 @@ class Comparing:
         """Those of a stage. exact: each partition's event is asked for, not only those that may be lost."""
         table, newest = shown.table, told.newest
         point = newest.checkpoint if newest is not None else None
+        there = newest.uri if newest is not None and point is not None and point.part.chain else None
+        is_it = table is not None and point is not None and point.table_id in ("", table.id)
+        if there is not None and not is_it and not is_there(there, output):
+            return [self._elsewhere(output, there)]
         if table is None:
             return [] if point is None or not point.part.chain else [self._removed(output)]
         if point is not None and point.table_id not in ("", table.id):
@@ -77,6 +85,12 @@ class Comparing:
     def _removed(self, output: Output) -> Disagreement:
         why = f"there is no table any more at {output.location.uri}"
         return Disagreement(output.name, WHOLE, REMOVED, why, self._again(output))
+
+    def _elsewhere(self, output: Output, there: str) -> Disagreement:
+        here, folder = output.location.uri, folder_of(there, output)
+        why = f"its newest checkpoint is of the table at {there}, and the code location has it at {here} now"
+        mend = f"cd {shlex.quote(folder)}" if folder is not None else self._again(output)
+        return Disagreement(output.name, WHOLE, ELSEWHERE, why, mend)
 
     def _anew(self, output: Output, table: Table, before: str) -> Disagreement:
         why = f"the table is another one (id {table.id}) than that of its newest checkpoint ({before})"

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 
-from dagster import DagsterInstance, IdentityPartitionMapping, JobDefinition, TimeWindowPartitionMapping
+from dagster import DagsterInstance, JobDefinition
 
 from pipeline_assets import checkpoint_log
 from pipeline_assets.delta import names
@@ -14,6 +14,7 @@ from pipeline_assets.delta.record import Part
 from pipeline_assets.delta.table import Memory, Table, open_table
 from pipeline_assets.errors import DamagedTable
 from pipeline_assets.io.outputs import Output
+from pipeline_assets.io.partitions import reads_own_key
 from pipeline_assets.recovery.tables import outputs_of
 
 STALE, BEHIND = "stale", "behind"
@@ -137,9 +138,7 @@ class Looking:
         if output.partitions_def is None or output.asset_key is None or upstream.asset_key is None:
             return output.partitions_def is None
         mapping = self.job.asset_layer.asset_graph.get_partition_mapping(output.asset_key, upstream.asset_key)
-        if isinstance(mapping, TimeWindowPartitionMapping):
-            return mapping.start_offset == mapping.end_offset == 0
-        return isinstance(mapping, IdentityPartitionMapping)
+        return reads_own_key(mapping, output.partitions_def, upstream.partitions_def)
 
     def _taint(self, name: str) -> set[str] | _Everything:
         """The partitions in which, or in whose inputs, something was ever undone; or more than those."""

@@ -26,6 +26,7 @@ from pipeline_assets.io.outputs import Settings, of_asset
 from pipeline_assets.io.step_outputs import Written
 from pipeline_assets.io_manager import CheckpointIOManager, DeltaCheckpointIOManager
 from pipeline_assets.recovery.chain_tables import Committed, committed_by, is_removed, taken_back
+from pipeline_assets.recovery.places import elsewhere
 
 FINISHED, COMMITTED, LEFT, AGAIN = "finished", "committed", "left", "again"
 
@@ -143,6 +144,7 @@ def plan_of(
     for key in _planned(instance, chain, execution):
         written = written_by(instance, execution, key, run, job, settings)
         found = [committed_by(chain, one) for one in written]
+        _refuse_elsewhere(instance, chain, found)
         undone = any(taken_back(instance, chain, one) for one in found)
         adopted = [one for one in found if one.live]
         versions = {one.written.output.name: max(live.version for live in one.live.values()) for one in adopted}
@@ -164,6 +166,13 @@ def record(instance: DagsterInstance, plan: Plan) -> None:
             for one in step.committed:
                 assert one.table is not None
                 hear(instance, one.written.output, one.table, one.live)
+
+
+def _refuse_elsewhere(instance: DagsterInstance, chain: Chain, found: Sequence[Committed]) -> None:
+    """Raise NotResumable where the chain wrote a table at another place than the code location has it now."""
+    for one in found:
+        if not one.live and (why := elsewhere(instance, chain.runs, one.written.output, one.table)) is not None:
+            raise NotResumable(why)
 
 
 def _by_the_log(instance: DagsterInstance, run: DagsterRun) -> tuple[Sequence[str], KnownExecutionState]:

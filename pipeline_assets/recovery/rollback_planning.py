@@ -18,6 +18,7 @@ from pipeline_assets.io.outputs import Output
 from pipeline_assets.io.partitions import partitions_among
 from pipeline_assets.processes import is_gone
 from pipeline_assets.recovery.code_location import ANY_ASSETS
+from pipeline_assets.recovery.places import elsewhere
 from pipeline_assets.recovery.rollback_plan import UNDO, Asked, NotRolledBack, OfTable, Plan
 from pipeline_assets.recovery.rollback_targets import NEVER, History, Moment, Wanted, refuse_unrestorable
 from pipeline_assets.recovery.tables import Handles, NoSuchStage, Outputs, outputs_of, planned_by
@@ -137,14 +138,16 @@ def _tables(
 
     def look(output: Output) -> OfTable | NotRestorable | None:
         table = handles.newest(output)
-        if table is None:
+        history = History.of(table, output) if table is not None else None
+        if not _has_any(history, run_ids[0]) and (why := elsewhere(instance, run_ids, output, table)) is not None:
+            raise NotRolledBack(why)
+        if history is None:
             had_one = checkpoint_log.had_table(instance, run_ids, output.asset_key)
             return (
                 NotRestorable(table=output.location.uri, why="it is not there any more, which --stage leaves out")
                 if had_one
                 else None
             )
-        history = History.of(table, output)
         try:
             return _of_table(history, asked, wanted(history), told(history))
         except NotRestorable as error:
@@ -156,6 +159,12 @@ def _tables(
     if refused:
         raise refused[0] if len(refused) == 1 else NotRolledBack("\n".join(map(str, refused)))
     return [one for one in looked if isinstance(one, OfTable) and one.entries]
+
+
+def _has_any(history: History | None, chain: str) -> bool:
+    """Whether the log of a table speaks of a chain."""
+    moments = history.moments.values() if history is not None else ()
+    return any(one.part is not None and one.part.chain == chain for ones in moments for one in ones)
 
 
 def _of_table(history: History, asked: Asked, wanted: Wanted, told: Mapping[str, Sequence[Part]]) -> OfTable:

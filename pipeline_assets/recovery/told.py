@@ -24,7 +24,8 @@ class Event:
     """A materialization as somebody reads it.
 
     at: when (seconds since 1970). run: who sent it, None for nobody. rows: of the partition, else of the table; None where it
-    does not say. flags: `adopted`, `kept`, `restored`, `skipped`. checkpoint: None where it is none of ours.
+    does not say. flags: `adopted`, `kept`, `restored`, `skipped`. checkpoint: None where it is none of ours. uri: of the
+    table.
     """
 
     partition: str
@@ -34,6 +35,7 @@ class Event:
     flags: tuple[str, ...]
     checkpoint: Checkpoint | None
     id: int
+    uri: str | None = None
 
     @property
     def is_nothing(self) -> bool:
@@ -153,4 +155,5 @@ def event_of(record: EventLogRecord) -> Event:
         tuple(name for name, key in checkpoints.FLAGS.items() if key in said.metadata),
         checkpoints.checkpoint_of(said, record.storage_id),
         record.storage_id,
+        str(said.metadata[checkpoints.URI].value) if checkpoints.URI in said.metadata else None,
     )

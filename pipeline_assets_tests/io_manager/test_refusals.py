@@ -47,6 +47,18 @@ NUMBERS = pl.DataFrame({"n": [1, 2]})
 
 
 @pytest.mark.parametrize(
+    ("name", "value"),
+    [("mode", "foo"), ("schema_mode", "foo"), ("allow_empty", "no"), ("overwrite_schema", "no")],
+)
+def test_a_choice_that_is_none_is_refused_also_where_the_table_would_be_created(
+    instance: dg.DagsterInstance, root: Path, name: str, value: str
+) -> None:
+    said = refused(instance, root, asset(NUMBERS, **{name: value}))
+    assert f"table has {name} {value!r} in its metadata; it may be" in said
+    assert not (root / "public" / "table").exists()
+
+
+@pytest.mark.parametrize(
     ("frame", "said"),
     [
         (NUMBERS.with_columns(m=1), "added m"),

@@ -113,7 +113,32 @@ def test_a_type_that_is_no_table_is_refused_by_name(instance: dg.DagsterInstance
         return 1
 
     said = failure(run(instance, root, [table], ok=False))
+    assert "Output 'result' of table is of type int" in said
     assert "DeltaLakeIOManager does not have a handler for type '<class 'int'>'" in said
+
+
+@pytest.mark.parametrize(
+    ("type_", "mend"), [(dict, "annotate the values, too: `dict[str, pl.DataFrame]`"), (int, "annotate the input")]
+)
+def test_an_input_that_is_no_table_is_refused_with_the_stage_that_asks_for_it(
+    instance: dg.DagsterInstance, root: Path, type_: type, mend: str
+) -> None:
+    def reader(table: Any) -> pl.DataFrame:
+        raise NotImplementedError
+
+    reader.__annotations__["table"] = type_
+    said = failure(run(instance, root, [frame_asset(), dg.asset(reader)], ok=False))
+    assert "Input 'table' of reader is of type" in said
+    assert mend in said
+    assert not (root / "public" / "reader").exists()
+
+
+def frame_asset() -> dg.AssetsDefinition:
+    @dg.asset
+    def table() -> pl.DataFrame:
+        return FRAME
+
+    return table
 
 
 def test_what_the_user_says_of_an_output_stays(instance: dg.DagsterInstance, root: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 import pipeline_assets
 from pipeline_assets.cli import cli
 from pipeline_assets.errors import ForeignData
-from pipeline_assets.policy.commands import located, to_resume
+from pipeline_assets.policy.commands import located, to_begin, to_resume
 from pipeline_assets.recovery.failure_report import report_of
 from pipeline_assets.stage import stage
 
@@ -78,3 +78,23 @@ def test_a_command_that_names_its_code_location_is_left_as_it_is() -> None:
     assert (
         located("a\n`pipeline-assets adopt a/b --version 3`", "x") == "a\n`pipeline-assets adopt a/b --version 3 -m x`"
     )
+
+
+WINDOW = {"dagster/asset_partition_range_start": "a", "dagster/asset_partition_range_end": "it's"}
+
+
+@pytest.mark.parametrize(
+    ("job", "keys", "tags", "command"),
+    [
+        ("shop_job", ["shop/a"], {}, """pipeline-assets run shop_job --select 'key:"shop/a"'"""),
+        ("shop_job", [], {"dagster/partition": "2013-01-05"}, "pipeline-assets run shop_job --partition 2013-01-05"),
+        ("shop_job", [], WINDOW, """pipeline-assets run shop_job --from a --to 'it'"'"'s'"""),
+        ("__ASSET_JOB", ["b", "a"], {}, "dagster asset materialize --select a,b"),
+        ("__ephemeral_asset_job__", [], {}, ""),
+    ],
+)
+def test_the_command_of_a_new_run_makes_the_same_stages_and_partitions(
+    job: str, keys: list[str], tags: dict[str, str], command: str
+) -> None:
+    chosen = {dg.AssetKey(key.split("/")) for key in keys} or None
+    assert to_begin(dg.DagsterRun(job, tags=tags, asset_selection=chosen)) == command

@@ -112,6 +112,33 @@ def test_a_run_that_died_before_any_commit_goes_on_with_the_source_as_it_first_s
     assert sorted(pl.read_delta(tables.child("story", "copied").uri)["n"].to_list()) == [1, 2]
 
 
+@pytest.mark.parametrize("act", [optimize_and_vacuum, clean_up_the_log])
+def test_what_a_run_had_read_and_is_gone_is_read_by_a_new_run_whose_command_is_said(
+    instance: dg.DagsterInstance, tables: Location, tmp_path: Path, act: Callable[[Location], None]
+) -> None:
+    source, broken = tables.child("story", "source"), tmp_path / "broken"
+    write_deltalake(source.uri, numbers(1))
+    broken.touch()
+    run = copying(broken).execute_in_process(instance=instance, raise_on_error=False)
+    write_deltalake(source.uri, numbers(2), mode="overwrite")
+    act(source)
+    broken.unlink()
+    resumed = resume(instance, run.run_id, copying(broken))
+    assert not resumed.success
+    said = messages(instance, str(resumed.run_id))
+    assert f"Version 0 of the Delta table {source.uri} cannot be read any more" in said
+    assert "Start a new run (`pipeline-assets run copy`), which reads the newest version" in said
+    assert copying(broken).execute_in_process(instance=instance).success
+    assert pl.read_delta(tables.child("story", "copied").uri)["n"].to_list() == [2]
+
+
+def messages(instance: dg.DagsterInstance, run_id: str) -> str:
+    """What the failed steps of a run said."""
+    entries = instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
+    failures = (entry.get_dagster_event().step_failure_data.error for entry in entries)
+    return "\n".join(error.to_string() for error in failures if error is not None)
+
+
 def test_a_source_that_was_made_anew_is_read_and_what_follows_is_written(
     instance: dg.DagsterInstance, tables: Location, tmp_path: Path
 ) -> None:
