@@ -10,13 +10,15 @@ import dagster as dg
 import polars as pl
 import pytest
 from click.testing import CliRunner
+from dagster._core.execution.api import execute_run
 from deltalake import DeltaTable
 
-from pipeline_assets import on_failure
 from pipeline_assets.cli import cli
 from pipeline_assets.delta.location import Location
 from pipeline_assets.delta.log import log_of
 from pipeline_assets.recovery.adopt import adopt
+from pipeline_assets.recovery.on_failure import OnFailure
+from pipeline_assets.recovery.recovering import continuing
 from pipeline_assets.recovery.resume import Resumed, resume
 from pipeline_assets.settings import io_manager
 from pipeline_assets_tests.recovery import children, evidence, ledger
@@ -112,7 +114,7 @@ class Checked:
             if self.raises:
                 raise ledger.Broken
 
-        chosen = dg.define_asset_job("checked", tags=on_failure("resume"), selection=dg.AssetSelection.all())
+        chosen = dg.define_asset_job("checked", selection=dg.AssetSelection.all())
         resources = {"io_manager": io_manager()}
         defs = dg.Definitions([source, made], jobs=[chosen], resources=resources, executor=dg.in_process_executor)
         self.job, self.table = defs.resolve_job_def("checked"), tables.child("checked", "made")
@@ -134,8 +136,9 @@ def test_what_a_check_refused_is_not_added_again_but_taken_back_first(
     checked.verdict = False
     run = checked.run(instance, 2)
     bad, computed = evidence.rows(checked.table), checked.computed
-    for _ in range(2):
-        run = str(resume(instance, run, checked.job).run_id)
+    run = str(resume(instance, run, checked.job).run_id)
+    by_itself = continuing(instance, instance.get_run_by_id(run), checked.job, OnFailure("resume"))
+    run = execute_run(by_itself.job, by_itself.run, instance).run_id
     assert checked.computed == computed
     assert evidence.rows(checked.table).equals(bad)
     refusal = said(instance, run)
