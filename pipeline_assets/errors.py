@@ -6,7 +6,7 @@
     │   │   └── MissingSource       stages/source.py
     │   ├── GivenUp                 this attempt may not commit any more
     │   ├── DamagedTable
-    │   │   └── VersionGone         the table is whole, an older version of it is not
+    │   │   └── VersionGone         delta/scan.py: the table is whole, an older version of it is not
     │   ├── UnsupportedTable
     │   ├── ForeignData
     │   │   └── ChangedUnderHold    delta/restorable.py
@@ -106,18 +106,6 @@ class DamagedTable(PermanentError):
             f"The Delta table {table} cannot be read: {self.why}. Nothing was written. Bring back what is missing (a backup, "
             "a replica), or move the folder away and materialize the stage again; earlier versions may still be readable: "
             f"`deltalake.DeltaTable({table!r}, version=N)`."
-        )
-
-
-class VersionGone(DamagedTable):
-    """A version that was to be read and was taken (VACUUM, log clean-up) from a table that is whole."""
-
-    def __init__(self, *, table: str, version: int, newest: int, why: str, mend: str) -> None:
-        self.table, self.version, self.newest, self.why = table, version, newest, why.splitlines()[0]
-        PermanentError.__init__(
-            self,
-            f"Version {version} of the Delta table {table} cannot be read any more: {self.why}. The table is whole, and its "
-            f"newest version {newest} can be read. Nothing was read or written. {mend}",
         )
 
 

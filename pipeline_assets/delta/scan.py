@@ -9,10 +9,22 @@ from deltalake.exceptions import DeltaError
 from pipeline_assets.delta.location import Location, value_folder
 from pipeline_assets.delta.partitions import Partition, files_of, owners, paths_of, rows_of
 from pipeline_assets.delta.types import polars_schema
-from pipeline_assets.errors import ConfigurationError, DamagedTable, UnsupportedTable, VersionGone
+from pipeline_assets.errors import ConfigurationError, DamagedTable, PermanentError, UnsupportedTable
 
 READABLE = frozenset({"columnMapping", "timestampNtz", "v2Checkpoint", "vacuumProtocolCheck", "typeWidening"})
 """Reader features with which polars reads right rows. Without deletion vectors: polars would show deleted rows."""
+
+
+class VersionGone(DamagedTable):
+    """A version that was to be read and was taken (VACUUM, log clean-up) from a table that is whole."""
+
+    def __init__(self, *, table: str, version: int, newest: int, why: str, mend: str) -> None:
+        self.table, self.version, self.newest, self.why = table, version, newest, why.splitlines()[0]
+        PermanentError.__init__(
+            self,
+            f"Version {version} of the Delta table {table} cannot be read any more: {self.why}. The table is whole, and its "
+            f"newest version {newest} can be read. Nothing was read or written. {mend}",
+        )
 
 
 def scan(
@@ -90,8 +102,7 @@ def _gone(location: Location, version: int, why: str, mend: str) -> DamagedTable
         newest = DeltaTable(location.uri, storage_options=location.options)
     except DeltaError:
         return DamagedTable(table=location.uri, why=f"version {version}: {why}")
-    whole = location.first_missing(paths_of(newest, None)) is None
-    if newest.version() == version or not whole:
+    if newest.version() == version or location.first_missing(paths_of(newest, None)) is not None:
         return DamagedTable(table=location.uri, why=f"version {version}: {why}")
     return VersionGone(table=location.uri, version=version, newest=newest.version(), why=why, mend=mend)
 
@@ -110,9 +121,9 @@ def _refuse_missing_files(
     location: Location, delta: DeltaTable, partitions: Sequence[Partition] | None, mend: str
 ) -> None:
     """Say which data file is gone, before a reader says so half way."""
-    path = location.first_missing(paths_of(delta, partitions))
-    if path is not None:
-        raise _gone(location, delta.version(), f"its data file {path} is gone (a VACUUM, or a person)", mend)
+    missing = location.first_missing(paths_of(delta, partitions))
+    if missing is not None:
+        raise _gone(location, delta.version(), f"its data file {missing} is gone (a VACUUM, or a person)", mend)
 
 
 def _refuse_unreadable(location: Location, delta: DeltaTable) -> None:
