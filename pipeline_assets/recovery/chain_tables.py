@@ -1,7 +1,7 @@
 """What a run chain has in the tables that its steps write: what is live, what was taken back, whether a table is missing."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from dagster import DagsterInstance
 
@@ -16,11 +16,12 @@ from pipeline_assets.io.step_outputs import Written
 
 @dataclass(frozen=True)
 class Committed:
-    """What the chain has live in a table and was not undone. table: None where there is none."""
+    """What the chain has live in a table and was not undone, and what others have. table: None where there is none."""
 
     written: Written
     table: Table | None
     live: Mapping[str, Live]
+    others: Mapping[str, Live] = field(default_factory=dict)
 
     @property
     def complete(self) -> bool:
@@ -31,19 +32,27 @@ class Committed:
 def committed_by(chain: Chain, written: Written) -> Committed:
     """What the chain has live of an output."""
     table = open_table(written.output.location)
-    return Committed(written, table, _live(chain, written, table) if table is not None else {})
-
-
-def _live(chain: Chain, written: Written, table: Table) -> dict[str, Live]:
     live: dict[str, Live] = {}
-    undone = table.undone()
-    for key in written.keys:
-        found = table.live(written.output.name, key)
-        if found is None or found.part is None or chain_id(found.part.chain) != chain.number:
+    others: dict[str, Live] = {}
+    undone = table.undone() if table is not None else frozenset()
+    for key in written.keys if table is not None else ():
+        found = table.live(written.output.name, key) if table is not None else None
+        if found is None or found.part is None or found.part.name(written.output.name, key) in undone:
             continue
-        if found.part.name(written.output.name, key) not in undone:
-            live[key] = found
-    return live
+        (live if chain_id(found.part.chain) == chain.number else others)[key] = found
+    return Committed(written, table, live, others)
+
+
+def is_overtaken(instance: DagsterInstance, chain: Chain, committed: Committed) -> bool:
+    """Whether what other chains have live is not what the chain itself had found there, kept or skipped."""
+    output, table = committed.written.output, committed.table
+    if not committed.others or table is None:
+        return False
+    told = (
+        checkpoint_log.told_by(instance, chain.runs, output.asset_key, table.id) if output.asset_key is not None else []
+    )
+    known = {(one.partition, one.version) for one in told}
+    return any((key, one.version) not in known for key, one in committed.others.items())
 
 
 def taken_back(instance: DagsterInstance, chain: Chain, committed: Committed) -> bool:

@@ -57,7 +57,7 @@ class StepState:
     back what it had finished. removed: a table of it is there no more. made: when it succeeded, seconds since 1970. why: it
     is run, or stays where it would be. seconds: how long it took of late, None where nobody knows. changed: what is another
     now than when it was made, `code` or `configuration`. keeps: what a newer chain has put there. written: the outputs that
-    it writes into tables of ours. committed: what the chain has live in them.
+    it writes into tables of ours. committed: what the chain, and others, have live in them.
     """
 
     key: str
@@ -83,15 +83,13 @@ class StepState:
     def stays_by(self) -> str:
         """The write mode by which it would not replace what is there, but add to it, fail or do nothing; else nothing."""
         modes = (one.output.write_mode for one in self.written)
-        return next((mode.value for mode in modes if mode not in (WriteMode.overwrite, WriteMode.merge)), "")
+        return next((mode.value for mode in modes if mode is not WriteMode.overwrite), "")
 
     @property
-    def changes_nothing(self) -> bool:
-        """Whether all that it would write is there: this chain's, or what a newer one has put in its place."""
-        there = {(one.written.output.name, key) for one in self.committed for key in one.live}
-        there |= {(one.output, one.partition) for one in self.keeps}
-        wanted = {(one.output.name, key) for one in self.written for key in one.keys}
-        return bool(wanted) and wanted <= there
+    def needs_its_chain(self) -> bool:
+        """Whether, run in another chain, it would add once more, or might replace what in this one is kept or adopted."""
+        beside = any(one.others and len(one.written.keys) > 1 for one in self.committed)
+        return bool(self.stays_by or self.keeps or beside)
 
 
 @dataclass(frozen=True)
@@ -155,7 +153,7 @@ def plan_of(
                 state = COMMITTED
             name = _name_of(execution, key) or one
             taken = one in done and undone
-            states.append(StepState(one, name, state, versions, taken, removed, written=written, committed=adopted))
+            states.append(StepState(one, name, state, versions, taken, removed, written=written, committed=found))
     return Plan(run, chain, states, known, execution, config)
 
 
@@ -164,8 +162,8 @@ def record(instance: DagsterInstance, plan: Plan) -> None:
     for step in plan.steps:
         if step.state != FINISHED:
             for one in step.committed:
-                assert one.table is not None
-                hear(instance, one.written.output, one.table, one.live)
+                if one.table is not None:
+                    hear(instance, one.written.output, one.table, one.live)
 
 
 def _refuse_elsewhere(instance: DagsterInstance, chain: Chain, found: Sequence[Committed]) -> None:

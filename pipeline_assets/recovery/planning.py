@@ -9,11 +9,13 @@ from typing import Any
 from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, JobDefinition
 
 from pipeline_assets.policy.commands import to_resume
+from pipeline_assets.recovery.chain_tables import is_overtaken
 from pipeline_assets.recovery.changed import changed_since, code_versions
 from pipeline_assets.recovery.durations import usual_seconds
 from pipeline_assets.recovery.overtaken import forecast
 from pipeline_assets.recovery.plan import (
     AGAIN,
+    LEFT,
     NotResumable,
     Plan,
     StepState,
@@ -55,7 +57,7 @@ def full_plan(
     plan = plan_of(instance, run, job, config)
     logs = step_logs(instance, plan.chain)
     steps = [_told(instance, plan, job, step, logs.get(step.key, StepLog())) for step in plan.steps]
-    plan = _again(forecast(instance, replace(plan, steps=steps), job), recompute)
+    plan = _again(instance, forecast(instance, replace(plan, steps=steps), job), recompute)
     seconds = usual_seconds(instance, run.job_name, plan.to_run)
     plan = replace(
         plan, steps=[replace(one, seconds=seconds.get(one.key)) if one.is_run else one for one in plan.steps]
@@ -84,12 +86,12 @@ def _committed_at(step: StepState) -> float | None:
     return max(moments) / 1000 if moments else None
 
 
-def _again(plan: Plan, recompute: Collection[str]) -> Plan:
-    """The plan, in which some steps are made again, and all finished ones that follow from them.
+def _again(instance: DagsterInstance, plan: Plan, recompute: Collection[str]) -> Plan:
+    """The plan, in which some steps are made again, by a chain of its own, and all finished ones that follow from them.
 
-    They follow as well from what was removed, and from what was undone where that will be made again; else, since something
-    newer stays in its place, only what the chain itself has made from it and shows. Not what is not replaced by
-    that: rows that are appended would be there twice.
+    They follow as well from what was undone or removed. Not what is not replaced by that: rows that are appended or merged
+    would stay. A chain of its own knows nothing of what this one has read and written. Where that counts still, what follows
+    from what was undone stays as it is, to be refreshed; raises NotResumable where it was removed or asked for.
     """
     names = set(recompute) - {CHANGED}
     unknown = names - {name for step in plan.steps for name in (step.key, *step.name.split(", "))}
@@ -100,28 +102,55 @@ def _again(plan: Plan, recompute: Collection[str]) -> Plan:
         )
     steps: list[StepState] = []
     remade: dict[str, str] = {}
-    undone: dict[str, str] = {}
+    asked_for = False
     above = plan.execution.get_all_step_deps()
     for step in plan.steps:
-        key = unresolved(step.key)
-        sources = {**undone, **remade} if step.versions else remade
-        after = next((sources[one] for one in sorted(above[key]) if one in sources), None)
+        after = next((remade[one] for one in sorted(above[unresolved(step.key)]) if one in remade), None)
         asked = bool(names & {step.key, *step.name.split(", ")})
         why = "asked for" if asked else f"made by other {' and '.join(step.changed)}" if step.changed else ""
-        wanted = asked or (CHANGED in recompute and bool(step.changed))
-        if not step.is_run and (wanted or (after and not step.stays_by)):
+        wanted = not step.is_run and (asked or (CHANGED in recompute and bool(step.changed)))
+        if wanted or (not step.is_run and after and not step.stays_by):
             steps.append(replace(step, state=AGAIN, why=why or f"follows from {after}", made=None))
-            remade[key] = step.name
-            continue
-        stays = not step.is_run and bool(after)
-        steps.append(
-            replace(step, why=f"mode {step.stays_by}: stays, though it was made from {after}") if stays else step
+        elif not step.is_run and after and step.versions:
+            steps.append(replace(step, why=f"mode {step.stays_by}: stays, though it was made from {after}"))
+        else:
+            steps.append(step)
+        asked_for |= wanted or step.removed
+        if steps[-1].state == AGAIN or step.removed or step.undone:
+            remade[unresolved(step.key)] = step.name
+    found = replace(plan, steps=steps)
+    counts = _still_counts(instance, found) if found.begins else None
+    if counts is None:
+        return found
+    if asked_for:
+        raise NotResumable(
+            f"What is to be made again would be a run chain of its own, in which {counts} is not what it was for run "
+            f"{plan.run.run_id}: newer runs have overtaken it, or it is added to a table. Nothing was changed; "
+            f"`{to_resume(plan.run.run_id)}` continues the run without making anything again, or start a new run."
         )
-        if step.removed or (step.undone and not step.changes_nothing):
-            remade[key] = step.name
-        elif step.undone:
-            undone[key] = step.name
-    return replace(plan, steps=steps)
+    return replace(plan, steps=[_left_as_it_is(old, new) for old, new in zip(plan.steps, steps, strict=True)])
+
+
+def _still_counts(instance: DagsterInstance, plan: Plan) -> str | None:
+    """A step for which it matters that it is this chain that goes on; None where there is none."""
+    above = plan.execution.get_all_step_deps()
+    read = {one for step in plan.steps if step.is_run for one in above[unresolved(step.key)]}
+    for step in plan.steps:
+        if step.state == LEFT and step.needs_its_chain:
+            return step.name
+        read_by_some = not step.is_run and unresolved(step.key) in read
+        if read_by_some and any(is_overtaken(instance, plan.chain, one) for one in step.committed):
+            return step.name
+    return None
+
+
+def _left_as_it_is(before: StepState, after: StepState) -> StepState:
+    """A step that would be made again, and is not; what it says where the chain's own data is there."""
+    if after.state != AGAIN:
+        return after
+    return (
+        replace(before, why=f"{after.why}, which was undone: it stays until a refresh") if before.versions else before
+    )
 
 
 def _digest(plan: Plan, job: JobDefinition) -> str:

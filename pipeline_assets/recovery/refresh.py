@@ -1,5 +1,6 @@
 """Making again what is owed, in order, as new runs through the job; chains that kept what is undone go on."""
 
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -82,12 +83,12 @@ def refresh(
 
 
 def _stays(one: Owed, outputs: Outputs) -> bool:
-    """Whether it was appended: made again it would be there twice."""
-    return one.why == STALE and outputs[one.stage].mode is Mode.APPEND
+    """Whether it was appended or merged: made again, its rows would be there twice, or those that are undone still."""
+    return one.why == STALE and outputs[one.stage].mode is not Mode.OVERWRITE
 
 
 def _makeable(left: Sequence[Owed], outputs: Outputs) -> list[Owed]:
-    """Of what is owed what is mended by making it again: not what was appended, nor what was made from that alone."""
+    """Of what is owed what is mended by making it again: not what was added, nor what was made from that alone."""
     stays: set[str] = set()
     found = []
     for one in left:
@@ -106,8 +107,8 @@ def _twice(looking: Looking, appended: Sequence[Owed]) -> str:
         for part in looking.made_from_undone(looking.outputs[one.stage], one.partition)
     )
     return (
-        f"{named} was appended, and would be there twice. Nothing was started for it; {', '.join(undo)} takes out what was "
-        "made from what is undone."
+        f"{named} was added to what was there, and would stay, or be there twice. Nothing was started for it; "
+        f"{', '.join(undo)} takes out what was made from what is undone."
     )
 
 
@@ -192,7 +193,7 @@ def _unknown(definition: JobDefinition, key: AssetKey, run: str, selection: Sequ
     groups = {graph.get(one).group_name for one in selection}
     pipeline = groups.pop() if len(groups) == 1 else definition.name
     keys = " or ".join(f'key:"{one.to_user_string()}"' for one in selection)
-    chosen = "" if partition == WHOLE else f" --partition '{partition}'"
+    chosen = "" if partition == WHOLE else f" --partition {shlex.quote(partition)}"
     name = describe(key.to_user_string(), partition)
     return (
         f"Run {run}, which made what is there of {name}, was deleted, so it is not known how it was configured. Nothing was "

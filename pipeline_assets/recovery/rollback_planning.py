@@ -105,7 +105,7 @@ def _going_back(
         return moment.part is not None and moment.at > ended and chain_id(moment.part.chain) != number
 
     def wanted(history: History) -> Wanted:
-        if any(name.chain == number for name in history.table.undone()):
+        if _is_undone(history, number):
             raise NotRolledBack(
                 f"Run {asked.run} has been rolled back itself, in {history.output.name}, so it is no state to go back to. "
                 "Nothing was changed; name another run."
@@ -115,6 +115,17 @@ def _going_back(
     run_ids = [run.run_id for run in runs]
     found = _tables(instance, run_ids, list(chosen.values()), asked, handles, wanted, lambda _: {})
     return [one for table in found if (one := _without_never(table)).entries]
+
+
+def _is_undone(history: History, chain: int) -> bool:
+    """Whether, in some partition, the newest that a chain has made is undone; what it made again since is not."""
+    undone = {one for one in history.table.undone() if (one.output, one.chain) == (history.output.name, chain)}
+    for key in {one.partition for one in undone}:
+        made = (one.part for one in history.moments.get(key, ()) if one.kind != "restore" and one.part is not None)
+        names = (part.name(history.output.name, key) for part in made if chain_id(part.chain) == chain)
+        if next(names, None) in {None, *undone}:
+            return True
+    return False
 
 
 def _says_all(history: History, since: float | None) -> bool:

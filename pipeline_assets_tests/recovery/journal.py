@@ -1,5 +1,7 @@
 """A stage that appends, and one that counts its rows."""
 
+from typing import Any
+
 import dagster as dg
 import polars as pl
 
@@ -9,16 +11,16 @@ from pipeline_assets_tests.recovery.rolling import told, values
 
 
 class Journal:
-    """`said` → `lines`, which appends → `count`."""
+    """`said` → `lines`, which appends, or what its metadata say → `count`."""
 
-    def __init__(self, instance: dg.DagsterInstance, tables: Location) -> None:
+    def __init__(self, instance: dg.DagsterInstance, tables: Location, **metadata: Any) -> None:
         self.instance, self.tables = instance, tables
 
         @dg.asset(key_prefix="journal")
         def said() -> pl.DataFrame:
             return pl.DataFrame({"n": [int(told().read_text())]})
 
-        @dg.asset(key_prefix="journal", metadata={"mode": "append"})
+        @dg.asset(key_prefix="journal", metadata=metadata or {"mode": "append"})
         def lines(said: pl.DataFrame) -> pl.DataFrame:
             return said
 

@@ -1,5 +1,7 @@
 """A resume makes again what a rollback has undone, and what its chain had made from that."""
 
+from collections.abc import Mapping
+
 import dagster as dg
 import polars as pl
 import pytest
@@ -11,7 +13,7 @@ from pipeline_assets.recovery.plan import AGAIN, FINISHED, LEFT, Kept, Plan
 from pipeline_assets.recovery.refresh import refresh
 from pipeline_assets.recovery.resume import NotResumable, planned, resumable, resume
 from pipeline_assets.recovery.rollback import roll_back
-from pipeline_assets.recovery.rollback_plan import UNDO, Asked
+from pipeline_assets.recovery.rollback_plan import TO, UNDO, Asked
 from pipeline_assets.settings import io_manager
 from pipeline_assets_tests.recovery import evidence
 from pipeline_assets_tests.recovery.journal import Journal
@@ -110,13 +112,17 @@ def test_nothing_follows_from_an_undone_stage_in_whose_place_something_newer_wil
     assert [shown(place)["files"] for place in shop.places()] == before
 
 
-def test_but_what_the_chain_itself_had_made_from_it_does(shop: Shop) -> None:
+def test_what_the_chain_had_made_from_it_is_left_to_a_refresh_then_and_the_plan_says_so(shop: Shop) -> None:
     second = shop.run(2)
-    shop.undo(second, stage="shop/b")
+    done = shop.undo(second, stage="shop/b")
     shop.run(4, "a", "b")
     assert is_owed(shop) == [("shop/c", "stale")]
-    assert said(plan_of(shop, second))[2] == ("c", AGAIN, "follows from shop/b")
-    assert resume(shop.instance, second, shop.job).success
+    plan = plan_of(shop, second)
+    assert said(plan)[2] == ("c", FINISHED, "follows from shop/b, which was undone: it stays until a refresh")
+    assert not plan.begins
+    assert resume(shop.instance, second, shop.job, agreed=plan).success
+    assert shop.values() == {"a": 4, "b": 4, "c": 2}
+    assert refresh(shop.instance, shop.job, done.id, ["shop/b"]).success
     assert shop.values() == {"a": 4, "b": 4, "c": 4}
     assert is_owed(shop) == []
 
@@ -133,9 +139,9 @@ def test_what_a_refresh_has_made_of_older_data_is_made_again_of_what_is_made_aga
     assert is_owed(shop) == []
 
 
-def test_one_partition_of_a_range_is_made_again_with_what_gathers_it(
-    instance: dg.DagsterInstance, tables: Location
-) -> None:
+def gathering_job(numbers: Mapping[str, int]) -> dg.JobDefinition:
+    """`range/rows`, by partitions of which one run makes many, and `range/total`, which gathers them."""
+
     @dg.asset(
         key_prefix="range",
         partitions_def=dg.StaticPartitionsDefinition(["a", "b", "c"]),
@@ -143,14 +149,20 @@ def test_one_partition_of_a_range_is_made_again_with_what_gathers_it(
         backfill_policy=dg.BackfillPolicy.single_run(),
     )
     def rows(context: dg.AssetExecutionContext) -> pl.DataFrame:
-        return pl.DataFrame({"key": context.partition_keys, "n": 1})
+        return pl.DataFrame({"key": context.partition_keys, "n": [numbers[key] for key in context.partition_keys]})
 
     @dg.asset(key_prefix="range")
     def total(rows: pl.DataFrame) -> pl.DataFrame:
         return pl.DataFrame({"keys": [rows.height]})
 
     defs = dg.Definitions([rows, total], resources={"io_manager": io_manager()}, executor=dg.in_process_executor)
-    job = defs.resolve_implicit_global_asset_job_def()
+    return defs.resolve_implicit_global_asset_job_def()
+
+
+def test_one_partition_of_a_range_is_made_again_with_what_gathers_it(
+    instance: dg.DagsterInstance, tables: Location
+) -> None:
+    job = gathering_job(dict.fromkeys("abc", 1))
     window = {"dagster/asset_partition_range_start": "a", "dagster/asset_partition_range_end": "c"}
     run = job.execute_in_process(instance=instance, tags=window).run_id
     roll_back(instance, job, Asked(UNDO, run, partition="b"))
@@ -192,3 +204,66 @@ def test_a_refresh_does_not_append_again_and_says_what_takes_it_out(
     assert refresh(instance, journal.job, done.id, ["journal/said", "journal/lines"]).success
     assert journal.values() == ([1], [1], [1])
     assert owed(instance, journal.job) == []
+
+
+def test_what_a_run_appended_is_appended_from_its_own_input_also_after_newer_runs(
+    instance: dg.DagsterInstance, tables: Location
+) -> None:
+    """A chain of its own would read the newest input, and append that once more."""
+    journal = Journal(instance, tables)
+    journal.run(1)
+    second = journal.run(2)
+    journal.run(3)
+    roll_back(instance, journal.job, Asked(UNDO, second, "journal/lines"))
+    plan = planned(instance, resumable(instance, second, dry=True), journal.job)
+    assert ([step.state for step in plan.steps], plan.begins) == ([FINISHED, LEFT, FINISHED], False)
+    with pytest.raises(NotResumable, match=f"Nothing was changed; `pipeline-assets resume {second}` continues the run"):
+        planned(instance, resumable(instance, second, dry=True), journal.job, recompute=["journal/count"])
+    assert resume(instance, second, journal.job).success
+    assert sorted(journal.values()[1]) == [1, 2, 3]
+
+
+def test_what_newer_runs_have_put_into_other_partitions_of_a_range_stays(
+    instance: dg.DagsterInstance, tables: Location
+) -> None:
+    numbers = dict.fromkeys("abc", 1)
+    job = gathering_job(numbers)
+    window = {"dagster/asset_partition_range_start": "a", "dagster/asset_partition_range_end": "c"}
+    run = job.execute_in_process(instance=instance, tags=window).run_id
+    numbers["a"] = 5
+    assert job.execute_in_process(instance=instance, partition_key="a").success
+    numbers["a"] = 1
+    roll_back(instance, job, Asked(UNDO, run, partition="b"))
+    assert not planned(instance, resumable(instance, run, dry=True), job).begins
+    assert resume(instance, run, job).success
+    assert values(tables.child("range", "rows"), "n") == [1, 1, 5]
+
+
+def test_what_was_merged_is_not_merged_again_by_a_refresh_nor_by_a_resume(
+    instance: dg.DagsterInstance, tables: Location
+) -> None:
+    """The rows that were made from what is undone would stay, and could not be told apart any more."""
+    merge = {"merge_type": "upsert", "predicate": "s.n = t.n", "source_alias": "s", "target_alias": "t"}
+    journal = Journal(instance, tables, mode="merge", merge_config=merge)
+    journal.run(1)
+    second = journal.run(2)
+    done = roll_back(instance, journal.job, Asked(UNDO, second, "journal/said"))
+    refused = refresh(instance, journal.job, done.id, ["journal/said"])
+    assert (refused.runs, refused.success, journal.values()) == ([], False, ([1], [1, 2], [2]))
+    assert f"`pipeline-assets rollback --undo {second} --stage journal/lines` takes out" in refused.failure
+    plan = planned(instance, resumable(instance, second, dry=True), journal.job)
+    assert [step.state for step in plan.steps] == [LEFT, FINISHED, FINISHED]
+    roll_back(instance, journal.job, Asked(UNDO, second, "journal/lines"))
+    assert journal.values()[1] == [1]
+
+
+def test_a_run_that_was_undone_and_made_again_is_a_state_to_go_back_to(shop: Shop) -> None:
+    shop.run(1)
+    second = shop.run(2)
+    shop.undo(second)
+    shop.tell(2)
+    again = resume(shop.instance, second, shop.job)
+    assert again.success
+    shop.run(3)
+    roll_back(shop.instance, shop.job, Asked(TO, second))
+    assert shop.values() == {"a": 2, "b": 2, "c": 2}
