@@ -15,6 +15,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.reconstruct import ReconstructableJob
 
 from pipeline_assets.cli import cli
 from pipeline_assets.cli.progress import Lines
@@ -53,6 +54,8 @@ def command(instance: dg.DagsterInstance, tables: Location, capfd: pytest.Captur
 
     def call(*arguments: str) -> Said:
         recovering_location.defs = recovering_location.definitions()
+        for kept in (ReconstructableJob.get_definition, ReconstructableJob.get_repository_definition):
+            kept.cache_clear()  # of another test, whose tables lie elsewhere
         capfd.readouterr()
         with pytest.raises(SystemExit) as ended:
             cli.main([*arguments, "-m", MODULE])
