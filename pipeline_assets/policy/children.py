@@ -7,6 +7,8 @@ gone (a shell's background job, a daemon). But for those that were only forked, 
 import contextlib
 import os
 import signal
+import sys
+import threading
 import time
 import uuid
 
@@ -21,6 +23,8 @@ spared: set[int] = set()
 """Processes of our own, which are not ended: those that watch."""
 
 
+THREADS = "pipeline-assets"
+"""What the names of our own threads begin with."""
 MARK = "PIPELINE_ASSETS_ATTEMPT"
 """The variable that marks what an attempt begins."""
 
@@ -49,12 +53,31 @@ def unmarked() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name != MARK}
 
 
-def end_since(moment: float, mark: Mark) -> None:
-    """SIGKILL the descendants of this process that began after a moment (seconds since 1970), and all that have a mark."""
-    began = {pid for pid, ticks in descendants(os.getpid()).items() if _began(ticks) >= moment - _SLACK_SECONDS}
-    for pid in (began | marked(mark.text)) - spared - heartbeat.pids:
+def others_at_work() -> bool:
+    """Whether there are threads in this process, but this one and ours, that run Python: what begins may be theirs.
+
+    What threads begin later was begun by them, or by this one: where there are none now, it is all this one's.
+    """
+    ours = {one.ident for one in threading.enumerate() if one.name.startswith(THREADS)}
+    return bool(set(sys._current_frames()) - ours - {threading.get_ident()})  # noqa: SLF001  those of `_thread` as well
+
+
+def end_since(moment: float, mark: Mark, *, by_older: bool) -> None:
+    """SIGKILL what `begun_since` finds, and all that have a mark."""
+    for pid in (set(begun_since(moment, by_older=by_older)) | marked(mark.text)) - spared - heartbeat.pids:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
+
+
+def begun_since(moment: float, *, by_older: bool = True) -> list[int]:
+    """The descendants of this process that began after a moment (seconds since 1970), but our own.
+
+    by_older: also what was begun by those that were there before, a caller's pool.
+    """
+    found = descendants(os.getpid())
+    older = {pid for pid, ticks in found.items() if _began(ticks) < moment - _SLACK_SECONDS}
+    theirs = set() if by_older else {one for pid in older for one in descendants(pid)}
+    return sorted(found.keys() - older - theirs - spared - heartbeat.pids)
 
 
 def _began(ticks: int) -> float:
