@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 import uuid
+from pathlib import Path
 
 from pipeline_assets import heartbeat
 from pipeline_assets.policy.watch import descendants, marked
@@ -62,22 +63,31 @@ def others_at_work() -> bool:
     return bool(set(sys._current_frames()) - ours - {threading.get_ident()})  # noqa: SLF001  those of `_thread` as well
 
 
-def end_since(moment: float, mark: Mark, *, by_older: bool) -> None:
-    """SIGKILL what `begun_since` finds, and all that have a mark."""
-    for pid in (set(begun_since(moment, by_older=by_older)) | marked(mark.text)) - spared - heartbeat.pids:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+class Before:
+    """What there was when an attempt began: to be made then."""
 
+    def __init__(self) -> None:
+        self._moment = time.time()
+        self._children: set[int] = (
+            set()
+        )  # start times do not tell those of the last moment, Dagster's that capture output
+        for path in Path("/proc/self/task").glob("*/children"):
+            with contextlib.suppress(OSError):
+                self._children.update(map(int, path.read_text().split()))
 
-def begun_since(moment: float, *, by_older: bool = True) -> list[int]:
-    """The descendants of this process that began after a moment (seconds since 1970), but our own.
+    def begun_since(self, *, by_older: bool) -> list[int]:
+        """The descendants of this process that began later, but our own; by_older: also those of what there was before."""
+        found = descendants(os.getpid())
+        older = {pid for pid, ticks in found.items() if _began(ticks) < self._moment - _SLACK_SECONDS}
+        older |= self._children & found.keys()
+        theirs = set() if by_older else {one for pid in older for one in descendants(pid)}
+        return sorted(found.keys() - older - theirs - spared - heartbeat.pids)
 
-    by_older: also what was begun by those that were there before, a caller's pool.
-    """
-    found = descendants(os.getpid())
-    older = {pid for pid, ticks in found.items() if _began(ticks) < moment - _SLACK_SECONDS}
-    theirs = set() if by_older else {one for pid in older for one in descendants(pid)}
-    return sorted(found.keys() - older - theirs - spared - heartbeat.pids)
+    def end_since(self, mark: Mark, *, by_older: bool) -> None:
+        """SIGKILL what has begun since, and all that have a mark."""
+        for pid in (set(self.begun_since(by_older=by_older)) | marked(mark.text)) - spared - heartbeat.pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 def _began(ticks: int) -> float:

@@ -45,7 +45,7 @@ class Clock:
     def __init__(self, seconds: float | None) -> None:
         self.seconds, self.began = seconds, time.monotonic()
         self.rung = self.patient = False
-        self._began_at = time.time()
+        self._before = children.Before()
         self._depth = 0
         self._thread = threading.current_thread()
         self._timer: threading.Timer | None = None
@@ -87,9 +87,9 @@ class Clock:
         Of another thread than the main one, or beside other threads, none can be told from those of others.
         """
         if self.mark is not None and (self.is_alone or not self._others):
-            children.end_since(self._began_at, self.mark, by_older=self.is_alone)
+            self._before.end_since(self.mark, by_older=self.is_alone)
             return ""
-        left = children.begun_since(self._began_at, by_older=False)
+        left = self._before.begun_since(by_older=False)
         pids = f"{', '.join(map(str, left[:5]))}{', …' if len(left) > 5 else ''}"
         return f"; processes that it, or another thread, began were left alone (pid {pids})" if left else ""
 

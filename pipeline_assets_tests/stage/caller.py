@@ -1,6 +1,6 @@
 """A caller's own process, in which a stage times out in `dg.materialize`: `python -m MODULE ROOT alone|beside`.
 
-Prints a JSON object: what the failure says, and the names of the processes that live on.
+Prints a JSON object: what the failure says, the processes that were begun (`pids`), and which live on (`alive`).
 """
 
 import json
@@ -59,7 +59,7 @@ def main(root: str, how: str) -> None:
     if how == "beside":
         threading.Thread(target=meanwhile, daemon=True).start()
     store = DeltaCheckpointIOManager(root_uri=root)
-    with dg.DagsterInstance.ephemeral() as instance:
+    with dg.DagsterInstance.get() as instance:  # on disk: Dagster has processes that capture output
         result = dg.materialize([late], instance=instance, resources={"io_manager": store}, raise_on_error=False)
     said = result.get_step_failure_events()[0].step_failure_data.error_display_string
     deadline = time.monotonic() + 10
@@ -69,7 +69,7 @@ def main(root: str, how: str) -> None:
     alive = sorted(name for name, pid in pids.items() if is_alive(pid, time.time()))
     for name in alive:
         os.kill(pids[name], signal.SIGKILL)
-    print(json.dumps({"said": said, "alive": alive, "pid": pids["stage's"]}))
+    print(json.dumps({"said": said, "alive": alive, "pids": pids}))
 
 
 if __name__ == "__main__":
