@@ -7,8 +7,11 @@ gone (a shell's background job, a daemon). But for those that were only forked, 
 import contextlib
 import os
 import signal
+import sys
+import threading
 import time
 import uuid
+from pathlib import Path
 
 from pipeline_assets import heartbeat
 from pipeline_assets.policy.watch import descendants, marked
@@ -21,6 +24,8 @@ spared: set[int] = set()
 """Processes of our own, which are not ended: those that watch."""
 
 
+THREADS = "pipeline-assets"
+"""What the names of our own threads begin with."""
 MARK = "PIPELINE_ASSETS_ATTEMPT"
 """The variable that marks what an attempt begins."""
 
@@ -49,12 +54,40 @@ def unmarked() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name != MARK}
 
 
-def end_since(moment: float, mark: Mark) -> None:
-    """SIGKILL the descendants of this process that began after a moment (seconds since 1970), and all that have a mark."""
-    began = {pid for pid, ticks in descendants(os.getpid()).items() if _began(ticks) >= moment - _SLACK_SECONDS}
-    for pid in (began | marked(mark.text)) - spared - heartbeat.pids:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+def others_at_work() -> bool:
+    """Whether there are threads in this process, but this one and ours, that run Python: what begins may be theirs.
+
+    What threads begin later was begun by them, or by this one: where there are none now, it is all this one's.
+    """
+    ours = {one.ident for one in threading.enumerate() if one.name.startswith(THREADS)}
+    return bool(set(sys._current_frames()) - ours - {threading.get_ident()})  # noqa: SLF001  those of `_thread` as well
+
+
+class Before:
+    """What there was when an attempt began: to be made then."""
+
+    def __init__(self) -> None:
+        self._moment = time.time()
+        self._children: set[int] = (
+            set()
+        )  # start times do not tell those of the last moment, Dagster's that capture output
+        for path in Path("/proc/self/task").glob("*/children"):
+            with contextlib.suppress(OSError):
+                self._children.update(map(int, path.read_text().split()))
+
+    def begun_since(self, *, by_older: bool) -> list[int]:
+        """The descendants of this process that began later, but our own; by_older: also those of what there was before."""
+        found = descendants(os.getpid())
+        older = {pid for pid, ticks in found.items() if _began(ticks) < self._moment - _SLACK_SECONDS}
+        older |= self._children & found.keys()
+        theirs = set() if by_older else {one for pid in older for one in descendants(pid)}
+        return sorted(found.keys() - older - theirs - spared - heartbeat.pids)
+
+    def end_since(self, mark: Mark, *, by_older: bool) -> None:
+        """SIGKILL what has begun since, and all that have a mark."""
+        for pid in (set(self.begun_since(by_older=by_older)) | marked(mark.text)) - spared - heartbeat.pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 def _began(ticks: int) -> float:

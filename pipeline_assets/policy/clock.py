@@ -37,22 +37,25 @@ class TimeIsUp(BaseException):
 
 
 class Clock:
-    """The time of one attempt; None: as long as it takes. To be made in the thread that executes the step."""
+    """The time of one attempt; None: as long as it takes. To be made in the thread that executes the step.
+
+    is_alone: this process is there for the attempt's run, and not for whatever else its caller does.
+    """
 
     def __init__(self, seconds: float | None) -> None:
         self.seconds, self.began = seconds, time.monotonic()
         self.rung = self.patient = False
-        self._began_at = time.time()
+        self._before = children.Before()
         self._depth = 0
         self._thread = threading.current_thread()
         self._timer: threading.Timer | None = None
-        # What another thread begins may be somebody else's.
+        self.is_alone = False
+        self._others = children.others_at_work()
+        # What begins while another thread than the main one executes the step may be somebody else's.
         self.mark = children.Mark() if self._thread is threading.main_thread() else None
         if seconds is not None:
             listen()
-            self._timer = threading.Timer(seconds, self._ring)
-            self._timer.daemon = True
-            self._timer.start()
+            self._ring_in(seconds)
 
     @property
     def passed(self) -> bool:
@@ -78,13 +81,17 @@ class Clock:
             self._timer.cancel()
             self._timer = None
 
-    def end_children(self) -> None:
-        """End the processes that were begun while the clock ran.
+    def end_children(self) -> str:
+        """End the processes that the attempt began; what to say of those that may be somebody else's, and live on.
 
-        Of another thread than the main one they may be somebody else's, and are left alone.
+        Of another thread than the main one, or beside other threads, none can be told from those of others.
         """
-        if self.mark is not None:
-            children.end_since(self._began_at, self.mark)
+        if self.mark is not None and (self.is_alone or not self._others):
+            self._before.end_since(self.mark, by_older=self.is_alone)
+            return ""
+        left = self._before.begun_since(by_older=False)
+        pids = f"{', '.join(map(str, left[:5]))}{', …' if len(left) > 5 else ''}"
+        return f"; processes that it, or another thread, began were left alone (pid {pids})" if left else ""
 
     @contextmanager
     def inside(self) -> Iterator[None]:
@@ -101,9 +108,12 @@ class Clock:
     def ring_later(self) -> None:
         """Ring once more, in a moment; not when the attempt is over."""
         if self._timer is not None:
-            self._timer = threading.Timer(LATER_SECONDS, self._ring)
-            self._timer.daemon = True
-            self._timer.start()
+            self._ring_in(LATER_SECONDS)
+
+    def _ring_in(self, seconds: float) -> None:
+        self._timer = threading.Timer(seconds, self._ring)
+        self._timer.name, self._timer.daemon = f"{children.THREADS}-clock", True
+        self._timer.start()
 
     def _ring(self) -> None:
         """In the timer's thread: wake that of the step."""

@@ -1,11 +1,15 @@
 """What databases say, through sqlite3 and through SQLAlchemy, which wraps the driver's exception."""
 
+import re
+
 from pipeline_assets.errors import (
     BadData,
+    ConfigurationError,
     LockTimeout,
     MissingTable,
     NetworkError,
     PermissionDenied,
+    ProgrammingError,
     ServiceUnavailable,
     StorageConflict,
     StorageRefused,
@@ -13,7 +17,15 @@ from pipeline_assets.errors import (
 from pipeline_assets.policy.verdict import Finding, Kind, Verdict
 
 # sqlite3 has no numbers for these before Python 3.11, and other drivers have each their own.
+# Patterns; the first that is found tells.
 _TEXTS: dict[str, Kind] = {
+    '(?:database|role) "[^"]*" does not exist': ConfigurationError,
+    "no pg_hba.conf entry": ConfigurationError,
+    "invalid dsn": ConfigurationError,
+    "unknown database": ConfigurationError,
+    "unknown column": ProgrammingError,
+    "access denied for user": PermissionDenied,
+    "command denied to user": PermissionDenied,
     "is locked": LockTimeout,
     "lock timeout": LockTimeout,
     "lock wait timeout": LockTimeout,
@@ -45,7 +57,7 @@ _TEXTS: dict[str, Kind] = {
 def database_text(error: BaseException) -> Finding:
     """What a driver's text tells; None: nothing."""
     text = str(error)
-    words = next((words for words in _TEXTS if words in text.lower()), None)
+    words = next((words for words in _TEXTS if re.search(words, text.lower())), None)
     return Verdict(_TEXTS[words], f"database: {text.splitlines()[0][:80]}") if words else None
 
 

@@ -54,10 +54,9 @@ def guarded(step_context: Any) -> Iterator[None]:
         with suppress(KeyboardInterrupt, DagsterExecutionInterruptedError):  # another one, while this one is told
             attempt.stop()
             if not isinstance(interrupt, Interrupted):
-                attempt.clock.end_children()
-                report(
-                    attempt, failures(attempt) + 1, "interrupted", "it is not tried again, and commits nothing any more"
-                )
+                left = attempt.clock.end_children()
+                said = f"it is not tried again, and commits nothing any more{left}"
+                report(attempt, failures(attempt) + 1, "interrupted", said)
         if isinstance(interrupt, Interrupted):
             raise
         raise Interrupted from interrupt
@@ -106,9 +105,9 @@ def _answer(attempt: Running, error: BaseException) -> Exception:
 def _judge(attempt: Running, error: BaseException) -> tuple[Verdict, bool]:
     policy = attempt.policy
     if attempt.clock.passed or (isinstance(error, TimeIsUp) and policy.timeout is not None):
-        attempt.clock.end_children()
+        left = attempt.clock.end_children()
         attempt.give_up()
-        return Verdict(TimedOut, f"timed out after {policy.timeout:g} s"), policy.retry_on_timeout
+        return Verdict(TimedOut, f"timed out after {policy.timeout:g} s{left}"), policy.retry_on_timeout
     if isinstance(error, TimedOut):  # of an attempt before, whose process was ended
         return Verdict(TimedOut, f"timed out after {policy.timeout:g} s"), False
     if isinstance(error, dg.Failure) and error.__cause__ is None:  # its author allows retries

@@ -121,6 +121,7 @@ def _certificate(error: BaseException) -> Verdict | None:
             continue
         seen.add(id(one))
         if isinstance(one, ssl.SSLCertVerificationError):
-            return Verdict(ConfigurationError, f"certificate refused: {one.verify_message}")
+            why = getattr(one, "verify_message", " ".join(map(str, one.args)))  # OpenSSL's, where it was that
+            return Verdict(ConfigurationError, f"certificate refused: {why}")
         todo += [one.__cause__, one.__context__, getattr(one, "reason", None), *one.args]
     return None

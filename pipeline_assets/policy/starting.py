@@ -12,6 +12,7 @@ from pipeline_assets.errors import PipelineAssetsError, TimedOut
 from pipeline_assets.io.beginning import give_up
 from pipeline_assets.io.step_outputs import Written, written_by
 from pipeline_assets.io.steps import Step, step_of
+from pipeline_assets.policy.children import THREADS
 from pipeline_assets.policy.reports import report_crash
 from pipeline_assets.policy.running import Running
 from pipeline_assets.policy.watching import GRACE_SECONDS, arm
@@ -47,7 +48,7 @@ def _give_up_soon(step: Step, outputs: list[Written]) -> None:
         except (PipelineAssetsError, DeltaError, OSError) as error:
             logger.warning("the attempt that timed out could not be fenced: %s", error)
 
-    thread = threading.Thread(target=fence, daemon=True)
+    thread = threading.Thread(target=fence, name=f"{THREADS}-fence", daemon=True)
     thread.start()
     thread.join(GRACE_SECONDS)
 

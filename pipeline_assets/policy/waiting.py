@@ -13,7 +13,7 @@ from dagster._core.errors import DagsterExecutionInterruptedError
 from dagster._core.execution.plan.active import ActiveExecution
 from dagster._utils.interrupts import check_captured_interrupt, pop_captured_interrupt
 
-from pipeline_assets.policy import clock
+from pipeline_assets.policy import children, clock
 from pipeline_assets.policy.reports import failures, report
 from pipeline_assets.policy.running import Running
 
@@ -36,7 +36,8 @@ def hear_stops(attempt: Running, step_context: Any, seconds: float) -> None:
     if threading.current_thread() is not threading.main_thread():
         return
     clock.listen(_wake)
-    threading.Thread(target=_look, args=(attempt, seconds), daemon=True).start()
+    name = f"{children.THREADS}-wait"
+    threading.Thread(target=_look, args=(attempt, seconds), name=name, daemon=True).start()
 
 
 def _look(attempt: Running, seconds: float) -> None:

@@ -19,6 +19,7 @@ from dagster._serdes import serialize_value
 
 from pipeline_assets.policy import children, policies, watch
 from pipeline_assets.policy.last_words import last_words, pipe
+from pipeline_assets.policy.reports import failures
 from pipeline_assets.policy.running import Running
 from pipeline_assets.processes import shares_process
 
@@ -98,14 +99,13 @@ def arm(attempt: Running, step_context: Any) -> None:
     number = next(_ids)
     left = attempt.clock.left
     payload = _payload(attempt, step_context, ends)
-    # After a time-out that may be tried again the executor is to do so, by the stock policy.
-    reasons = [watch.INTERRUPT] if attempt.policy.retry_on_timeout else [watch.INTERRUPT, watch.TIMEOUT]
+    attempt.clock.is_alone = True
     order = {
         "arm": number,
         "kill_at": None if left is None else time.monotonic() + left + GRACE_SECONDS,
         "grace": STOP_SECONDS,
         "asked": _asked(),
-        "last": last_words(payload, AFTERWARDS, reasons) if ends == STEP else None,
+        "last": last_words(payload, AFTERWARDS, _reasons(attempt)) if ends == STEP else None,
         "mark": None if attempt.clock.mark is None else attempt.clock.mark.text,
         "command": [sys.executable, "-m", AFTERWARDS],
         "payload": payload,
@@ -113,6 +113,15 @@ def arm(attempt: Running, step_context: Any) -> None:
     watcher = _tell(order)
     watcher.hear_signals()
     attempt.disarm = lambda: _disarm(watcher, number)
+
+
+def _reasons(attempt: Running) -> list[str]:
+    """For which ends of the process its executor is told that the step failed.
+
+    Not for a time-out after which there is another attempt: the executor makes that, by the stock policy.
+    """
+    again = attempt.policy.retry_on_timeout and failures(attempt) < attempt.policy.max_retries
+    return [watch.INTERRUPT] if again else [watch.INTERRUPT, watch.TIMEOUT]
 
 
 def _tell(order: Mapping[str, Any]) -> Watcher:

@@ -4,6 +4,7 @@
 an executor lives on (policy/last_words.py), `step_failed` in its process.
 """
 
+import contextlib
 import json
 import logging
 import sys
@@ -224,8 +225,9 @@ def _print(run: DagsterRun, message: str, *, goes_on: bool) -> None:
 
 
 def _say(line: str) -> None:
-    sys.stderr.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} pipeline_assets - {line}\n")
-    sys.stderr.flush()
+    with contextlib.suppress(OSError):  # whoever read it is gone, a closed terminal; the run goes on nevertheless
+        sys.stderr.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} pipeline_assets - {line}\n")
+        sys.stderr.flush()
 
 
 def main() -> None:

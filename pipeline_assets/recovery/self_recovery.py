@@ -37,11 +37,13 @@ class Supervisor:
     say: Callable[[str], None]
     runs: list[str] = field(default_factory=list)
     recovered: list[str] = field(default_factory=list)
+    _child: Child | None = None
 
     def to_the_end(self, run: DagsterRun, child: Child | None = None) -> DagsterRun:
         """Execute a run, and those that continue it by themselves; the last one, as it ended. child: as for `supervise`."""
         self.runs.append(run.run_id)
-        ended = supervise(self.instance, run, self.stop, self.heard, self.output, child)
+        self._child = child or Child(self.output)
+        ended = supervise(self.instance, run, self.stop, self.heard, self.output, self._child)
         while (later := self._later(ended)) is not None:
             self.runs.append(later.run_id)
             ended = later
@@ -83,11 +85,12 @@ class Supervisor:
         if continued.run is not None:
             self.recovered.append(f"resume by run {continued.run.run_id}")
             self.say(f"Run {continued.run.run_id} continues it.")
-        return executed(self.instance, continued, self.stop, self.heard, self.output)
+            self._child = Child(self.output) if continued.run.job_code_origin is not None else None
+        return executed(self.instance, continued, self.stop, self.heard, self.output, self._child)
 
     def _followed(self, later: DagsterRun) -> DagsterRun:
         self.say(f"Run {later.run_id} continues it.")
-        return follow(self.instance, later, self.stop, self.heard)
+        return follow(self.instance, later, self.stop, self.heard, self._child)
 
     def _undone(self, run: DagsterRun, policy: OnFailure) -> None:
         """By a run of recovery_job, as the daemon would."""

@@ -109,20 +109,27 @@ def supervise(
         raise
     code = child.ended()
     by_itself = code >= 0 and _now(instance, run).is_finished
-    while not child.silent(FLUSH_SECONDS if by_itself else LEFT_SECONDS):
-        if continued_by(instance, run) is not None:
-            break  # who ended it has told why, and goes on
+    _await_word(instance, run, child, FLUSH_SECONDS if by_itself else LEFT_SECONDS)
     _mark_ended(instance, run, endings.why(code, kills), stopped=passed_on is not None)
     return _over(instance, run, progress, heard)
 
 
-def follow(instance: DagsterInstance, run: DagsterRun, stop: Stop, heard: Heard = lambda _: None) -> DagsterRun:
+def follow(
+    instance: DagsterInstance,
+    run: DagsterRun,
+    stop: Stop,
+    heard: Heard = lambda _: None,
+    child: "Child | None" = None,
+) -> DagsterRun:
     """Wait for a run that another process executes; the run as it ended, or as it is when this one is to stop.
 
-    It is cancelled then if its process is here and nobody else can do so.
+    It is cancelled then if its process is here and nobody else can do so. child: from which came those that continue its
+    run by themselves, and print where it does: while one of them is there, it may tell why the run's process is gone, and
+    go on.
     """
     progress = Progress(instance, run)
     asked = False
+    gone: float | None = None
     while not (now := _now(instance, run)).is_finished:
         progress.poll()
         heard(progress)
@@ -132,10 +139,22 @@ def follow(instance: DagsterInstance, run: DagsterRun, stop: Stop, heard: Heard 
                 return now
             _ask_to_stop(instance, now, pid)
             asked = True
-        if is_gone(instance, now):
+        gone = (gone or time.monotonic()) if is_gone(instance, now) else None
+        nobody_tells = asked or (child is not None and now.remote_job_origin is None and child.silent())
+        if gone is not None and (nobody_tells or time.monotonic() - gone > LEFT_SECONDS):
             _mark_ended(instance, run, "its process is gone", stopped=asked)
         time.sleep(LOOK_SECONDS)
+    if child is not None and now.status is DagsterRunStatus.FAILURE and not asked:
+        _await_word(instance, run, child, LEFT_SECONDS)
     return _over(instance, run, progress, heard)
+
+
+def _await_word(instance: DagsterInstance, run: DagsterRun, child: "Child", seconds: float) -> None:
+    """Wait, so long at most, for those who may yet tell why a run's process has ended, and continue the run."""
+    deadline = time.monotonic() + seconds
+    while not child.silent() and time.monotonic() < deadline:
+        if continued_by(instance, run) is not None:
+            return
 
 
 def _over(instance: DagsterInstance, run: DagsterRun, progress: Progress, heard: Heard) -> DagsterRun:
@@ -150,12 +169,16 @@ def executed(
     stop: Stop,
     heard: Heard = lambda _: None,
     output: Output | None = None,
+    child: "Child | None" = None,
 ) -> DagsterRun | None:
-    """The run that continues a chain, executed in a child process, or here where none could load its job; as it ended."""
+    """The run that continues a chain, executed in a child process, or here where none could load its job; as it ended.
+
+    child, output: as for `supervise`.
+    """
     if continued.run is None:
         return None
     if continued.run.job_code_origin is not None:
-        return supervise(instance, continued.run, stop, heard, output)
+        return supervise(instance, continued.run, stop, heard, output, child)
     execute_run(continued.job, continued.run, instance)
     return instance.get_run_by_id(continued.run.run_id)
 
@@ -188,7 +211,6 @@ class Child:
         assert self.process.stdout is not None
         self._reader = threading.Thread(target=self._read, args=(self.process.stdout, output), daemon=True)
         self._reader.start()
-        self._ended: float | None = None
         self._ordered = False
 
     def execute(self, instance: DagsterInstance, run: DagsterRun) -> None:
@@ -212,12 +234,10 @@ class Child:
                 self.process.stdin.close()
         return self.process.wait()
 
-    def silent(self, seconds: float) -> bool:
-        """Whether all processes that speak for it have ended, or have had so long since it did."""
-        if self._ended is None:
-            self._ended = time.monotonic()
+    def silent(self) -> bool:
+        """Whether all processes that speak for it have ended; after a moment."""
         self._reader.join(LOOK_SECONDS)
-        return not self._reader.is_alive() or time.monotonic() - self._ended > seconds
+        return not self._reader.is_alive()
 
     @staticmethod
     def _read(stream: IO[bytes], output: Output | None) -> None:

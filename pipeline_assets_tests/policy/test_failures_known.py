@@ -2,18 +2,22 @@
 
 import importlib
 import inspect
+import sqlite3
 from collections.abc import Iterator
 from email.errors import MessageDefect
 from importlib.util import find_spec
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from dagster._core.errors import DagsterExecutionInterruptedError
 
 from pipeline_assets.errors import (
     BadData,
+    ConfigurationError,
     NetworkError,
     PermanentError,
+    PermissionDenied,
     ProgrammingError,
     StorageConflict,
     TransientError,
@@ -94,6 +98,11 @@ def test_a_class_is_found_by_its_base_where_it_has_no_line() -> None:
         ("InterfaceError", "connection already closed", NetworkError),
         ("errors.UniqueViolation", "duplicate key value", BadData),
         ("ProgrammingError", 'relation "orders" does not exist', ProgrammingError),
+        ("OperationalError", 'FATAL:  database "shop" does not exist', ConfigurationError),
+        ("OperationalError", 'FATAL:  role "shop" does not exist', ConfigurationError),
+        ("OperationalError", 'FATAL:  no pg_hba.conf entry for host "10.0.0.1"', ConfigurationError),
+        ("OperationalError", 'FATAL:  password authentication failed for user "shop"', PermissionDenied),
+        ("OperationalError", 'invalid dsn: invalid connection option "foo"', ConfigurationError),
     ],
 )
 def test_a_driver_of_a_database_is_known_without_sqlalchemy_too(name: str, text: str, kind: type) -> None:
@@ -103,3 +112,18 @@ def test_a_driver_of_a_database_is_known_without_sqlalchemy_too(name: str, text:
     for part in name.split("."):
         found = getattr(found, part)
     assert classify(found(text)).kind is kind
+    assert classify(sa.exc.DBAPIError.instance("q", {}, found(text), psycopg2.Error)).kind is kind
+
+
+@pytest.mark.parametrize(
+    ("number", "text", "kind"),
+    [
+        (1045, "Access denied for user 'shop'@'host' (using password: YES)", PermissionDenied),
+        (1049, "Unknown database 'shop'", ConfigurationError),
+        (1054, "Unknown column 'n' in 'field list'", ProgrammingError),
+        (1142, "SELECT command denied to user 'shop'@'host' for table 'orders'", PermissionDenied),
+    ],
+)
+def test_what_mysql_refuses_for_good_is_permanent(number: int, text: str, kind: type) -> None:
+    error = sqlite3.OperationalError(number, text)  # as its drivers raise it, which are not installed here
+    assert classify(sa.exc.DBAPIError.instance("q", {}, error, sqlite3.Error)).kind is kind

@@ -138,6 +138,11 @@ def test_a_number_that_is_not_listed_is_a_mistake(tmp_path: Path) -> None:
     assert judged(lambda: io.BytesIO().fileno()).kind is ProgrammingError
 
 
+def test_a_certificate_that_is_refused_is_permanent_also_where_no_openssl_says_why() -> None:
+    found = classify(ssl.SSLCertVerificationError("pinned to another one"))
+    assert (found.kind, found.said) == (ConfigurationError, "certificate refused: pinned to another one")
+
+
 def test_a_port_that_nobody_listens_on_is_the_network_s() -> None:
     verdict = judged(lambda: socket.create_connection(("127.0.0.1", free_port())))
     assert verdict == Verdict(NetworkError, "connection refused (ECONNREFUSED)")

@@ -12,6 +12,7 @@ from rich.console import Console
 from pipeline_assets.cli.location import CodeLocation
 from pipeline_assets.cli.progress import Screen
 from pipeline_assets.delta.location import Location
+from pipeline_assets.policy.policies import NO_BACKOFF
 from pipeline_assets.recovery import endings
 from pipeline_assets.recovery.causes import first_error
 from pipeline_assets.recovery.launch import Part, created_run
@@ -24,15 +25,22 @@ from pipeline_assets.stage import stage
 from pipeline_assets_tests.recovery import children, evidence, recovering_location, story
 from pipeline_assets_tests.recovery.recovering_location import file
 from pipeline_assets_tests.stage import slow
+from pipeline_assets_tests.stage.waiting import failures, log_of
+
+
+@pytest.fixture
+def timing_out(monkeypatch: pytest.MonkeyPatch) -> CodeLocation:
+    """A stage that is tried again after its time-out."""
+    for name, value in {slow.HOW: "polars", slow.SECONDS: "1", slow.RETRIES: "1", slow.AGAIN: "1"}.items():
+        monkeypatch.setenv(name, value)
+    return CodeLocation(slow.__name__)
 
 
 def test_a_stage_that_goes_on_by_itself_after_its_time_is_followed_to_its_end(
-    instance: dg.DagsterInstance, tables: Location, monkeypatch: pytest.MonkeyPatch
+    instance: dg.DagsterInstance, tables: Location, timing_out: CodeLocation
 ) -> None:
     """The run's process is ended from outside, with its native code; who ended it says why, and continues it."""
-    for name, value in {slow.HOW: "polars", slow.SECONDS: "1", slow.RETRIES: "1", slow.AGAIN: "1"}.items():
-        monkeypatch.setenv(name, value)
-    location = CodeLocation(slow.__name__)
+    location = timing_out
     said: list[str] = []
     printed: list[bytes] = []
     supervisor = Supervisor(
@@ -45,6 +53,26 @@ def test_a_stage_that_goes_on_by_itself_after_its_time_is_followed_to_its_end(
     assert supervisor.runs == [run.run_id, ended.run_id]
     assert b"timed out after 1 s; its process was ended" in b"".join(printed)
     assert instance.get_run_by_id(run.run_id).is_failure
+
+
+def test_all_attempts_of_a_stage_that_goes_on_by_itself_are_followed(
+    instance: dg.DagsterInstance, tables: Location, timing_out: CodeLocation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stage that hangs each time; the stages before it are made once."""
+    more = {slow.HOW: "gil", slow.ALWAYS: "1", slow.RETRIES: "2", slow.INTERVAL: "2", NO_BACKOFF: ""}
+    for name, value in more.items():
+        monkeypatch.setenv(name, value)
+    said: list[str] = []
+    supervisor = Supervisor(
+        instance, timing_out.repository, timing_out.job, Stop(), lambda _: None, lambda _: None, said.append
+    )
+    ended = supervisor.to_the_end(created_run(instance, timing_out.job("__ASSET_JOB"), None, Part(None, {}), {}))
+    assert len(supervisor.runs) == 3
+    assert said == [f"Run {run} continues it." for run in supervisor.runs[1:]]
+    assert "slow/second timed out after 1 s; its process was ended: attempt 3 of 3 was the last" in log_of(
+        instance, ended
+    )
+    assert all("its process was ended" in failures(instance, instance.get_run_by_id(run)) for run in supervisor.runs)
 
 
 def test_a_time_out_is_said_in_words(instance: dg.DagsterInstance, tables: Location) -> None:

@@ -2,12 +2,13 @@
 
 import asyncio
 import contextlib
+import json
 import os
-import subprocess
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import polars as pl
@@ -23,8 +24,8 @@ from pipeline_assets.policy.children import MARK
 from pipeline_assets.policy.clock import Clock, TimeIsUp
 from pipeline_assets.processes import is_alive
 from pipeline_assets_tests.io_manager.running import failure, rows, run
-from pipeline_assets_tests.stage.slow import orphan
-from pipeline_assets_tests.stage.waiting import seconds_until_dead
+from pipeline_assets_tests.recovery import children
+from pipeline_assets_tests.stage import caller
 
 ONE = pl.DataFrame({"n": [1]})
 LONG = 60
@@ -124,42 +125,26 @@ def test_in_another_thread_than_the_main_one_it_ends_as_well(instance: dg.Dagste
     assert "timed out after 0.3 s" in said[0]
 
 
-def test_the_child_processes_of_a_stage_end_with_it_and_others_do_not(
-    instance: dg.DagsterInstance, tmp_path: Path
-) -> None:
-    other = subprocess.Popen(["sleep", str(LONG)])
-    children = []
-    time.sleep(0.1)  # start times are told by ticks of the clock
-
-    @stage(timeout=0.5)
-    def slow() -> pl.DataFrame:
-        children.append(subprocess.Popen(["sh", "-c", f"sleep {LONG} & sleep {LONG}"]))
-        children[0].wait()
-        return ONE
-
-    try:
-        assert "timed out after 0.5 s" in in_time(instance, tmp_path, [slow])
-        assert children[0].wait(10) == -9
-        assert other.poll() is None
-    finally:
-        other.kill()
-        other.wait()
+def of_a_caller(home: Path, how: str) -> dict[str, Any]:
+    """What `caller` prints: in a process of its own, since pytest-xdist has threads in this one."""
+    done = children.run(["-m", caller.__name__, str(home / "data"), how])
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
 
 
-def test_a_child_process_whose_parent_is_gone_ends_with_its_stage_as_well(
-    instance: dg.DagsterInstance, tmp_path: Path
-) -> None:
-    orphans = []
+def test_the_child_processes_of_a_stage_end_with_it_and_others_do_not(home: Path) -> None:
+    found = of_a_caller(home, "alone")
+    assert "permanent, timed out after 2 s." in found["said"]
+    assert found["alive"] == ["before", "pool's"]
 
-    @stage(timeout=1)
-    def slow() -> pl.DataFrame:
-        orphans.append((orphan(), time.time()))
-        time.sleep(LONG)
-        return ONE
 
-    assert "timed out after 1 s" in in_time(instance, tmp_path, [slow])
-    assert seconds_until_dead(*orphans[0]) < LONG / 2
-    assert MARK not in os.environ
+def test_beside_other_threads_of_the_caller_no_process_is_ended_and_the_failure_says_so(home: Path) -> None:
+    found = of_a_caller(home, "beside")
+    assert found["alive"] == ["before", "orphan", "other thread's", "pool's", "stage's"]
+    pids = ", ".join(map(str, sorted([found["pids"]["stage's"], found["pids"]["other thread's"]])))
+    said = f"timed out after 2 s; processes that it, or another thread, began were left alone (pid {pids})"
+    assert said in found["said"]
 
 
 def test_an_attempt_in_an_attempt_leaves_the_mark_of_the_outer(instance: dg.DagsterInstance, tmp_path: Path) -> None:

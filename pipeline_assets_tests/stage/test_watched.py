@@ -124,6 +124,19 @@ def test_a_run_whose_stage_may_be_tried_again_goes_on_by_itself(tables: Path, in
     assert [DeltaTable(tables / name).version() for name in ("first", "second", "third")] == [0, 0, 0]
 
 
+def test_a_run_goes_on_by_itself_where_nobody_reads_any_more_what_it_prints(
+    tables: Path, instance: dg.DagsterInstance
+) -> None:
+    child = Child("gil", **{slow.AGAIN: "1", slow.RETRIES: "1"})
+    child.began()
+    for stream in (child.process.stdout, child.process.stderr):  # as a terminal that is closed
+        assert stream is not None
+        stream.close()
+    child.process.wait()
+    _, second = finished(instance, 2)
+    assert second.status is dg.DagsterRunStatus.SUCCESS
+
+
 WAITING = {slow.AGAIN: "1", slow.RETRIES: "1", slow.SECONDS: "1", NO_BACKOFF: ""}
 
 
@@ -185,6 +198,16 @@ def test_with_a_process_a_step_the_run_lives_on_and_the_step_is_tried_again_only
         ]
         ends = [dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.PIPELINE_FAILURE]
         assert [event for event in events if event in ends] == ends
+
+
+def test_the_last_of_a_step_s_attempts_fails_with_its_time_out_too(tables: Path, instance: dg.DagsterInstance) -> None:
+    Child("gil", processes=True, **{slow.RETRIES: "1", slow.AGAIN: "1", slow.SECONDS: "1", slow.ALWAYS: "1"}).ended()
+    (run,) = finished(instance, 1)
+    assert run.status is dg.DagsterRunStatus.FAILURE
+    assert "slow/second timed out after 1 s; its process was ended" in failures(instance, run)
+    assert "ChildProcessCrashException" not in failures(instance, run)
+    assert len(instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_UP_FOR_RETRY)) == 1
+    assert "its process was ended: attempt 2 of 2 was the last" in log_of(instance, run)
 
 
 def test_a_step_whose_process_was_killed_is_tried_again_and_the_log_says_so(
