@@ -22,6 +22,8 @@ from pipeline_assets.step_starts import STARTS
 
 _ENDS = {DagsterEventType.STEP_SUCCESS, DagsterEventType.STEP_SKIPPED}
 _RUN_ENDS = {DagsterEventType.PIPELINE_FAILURE, DagsterEventType.PIPELINE_CANCELED}
+_INTERRUPTED = "Interrupt"
+"""In the names of the errors of what was stopped: why it was is what the run says."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,8 @@ def report_of(
     """
     run = instance.get_run_by_id(run.run_id) or run
     failed = failed_steps(instance, run)
-    cause = next((one for one in failed.values() if one is not None), None) or _why_ended(instance, run)
+    told = (one for one in failed.values() if one is not None and _INTERRUPTED not in one.error)
+    cause = next(told, None) or _why_ended(instance, run)
     names: Mapping[str, str] = {}
     on_disk: dict[str, int] | None = None
     unknown = ""
@@ -140,7 +143,7 @@ def _why_ended(instance: DagsterInstance, run: DagsterRun) -> Cause:
     for entry in reversed(instance.all_logs(run.run_id, of_type=_RUN_ENDS)):
         event = entry.get_dagster_event()
         error = first_error(getattr(event.event_specific_data, "error", None))
-        if error is not None and "Interrupt" not in error.error:
+        if error is not None and _INTERRUPTED not in error.error:
             return error
         if event.message:
             return Cause("", event.message.splitlines()[0])

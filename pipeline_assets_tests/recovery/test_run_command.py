@@ -168,6 +168,7 @@ def test_a_run_that_is_to_stop_is_cancelled_and_commits_nothing(
     run = instance.get_runs()[0]
     assert (done.status, run.status, len(instance.get_runs())) == (1, dg.DagsterRunStatus.CANCELED, 1)
     assert done.last[0] == "stage     shop/b"
+    assert done.last[1].startswith("why       Execution of run"), done.last
     assert done.last[2:] == [
         "on disk   shop/a version 0; nothing else was written",
         f"continue  pipeline-assets resume {run.run_id} -m {MODULE}",
