@@ -339,7 +339,7 @@ def test_on_a_terminal_it_is_a_table_in_colours(instance: dg.DagsterInstance, ta
         while piece := os.read(ours, 4096):
             shown += piece
     os.close(ours)
-    child.communicate(timeout=60)
-    assert child.returncode == 0
+    _, said = child.communicate(timeout=60)
+    assert child.returncode == 0, said.decode()
     assert b"story/orders" in shown
     assert b"\x1b[1mstage" in shown
