@@ -3,7 +3,7 @@
 import functools
 import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -93,11 +93,14 @@ class Location:
         found = self.files.get_file_info(fs.FileSelector(folder, allow_not_found=True))
         return [info.base_name for info in found if info.type == fs.FileType.Directory]
 
-    def first_missing(self, paths: Iterable[str]) -> str | None:
-        """The first of some files that is not there. None where it is no local disk: each look would be a call."""
+    def first_missing(self, paths: Callable[[], Iterable[str]]) -> str | None:
+        """The first of some files that is not there. None where it is no local disk: each look would be a call.
+
+        paths: is not asked there, since listing a large table's files takes long.
+        """
         if not self.is_local:
             return None
-        return next((path for path in paths if not os.path.exists(os.path.join(self.uri, path))), None)
+        return next((path for path in paths() if not os.path.exists(os.path.join(self.uri, path))), None)
 
     def delete(self, paths: Iterable[str]) -> None:
         """Delete files that are no part of the table; one that is gone, or that cannot be deleted, is fine."""

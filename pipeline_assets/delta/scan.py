@@ -102,7 +102,7 @@ def _gone(location: Location, version: int, why: str, mend: str) -> DamagedTable
         newest = DeltaTable(location.uri, storage_options=location.options)
     except DeltaError:
         return DamagedTable(table=location.uri, why=f"version {version}: {why}")
-    if newest.version() == version or location.first_missing(paths_of(newest, None)) is not None:
+    if newest.version() == version or location.first_missing(lambda: paths_of(newest, None)) is not None:
         return DamagedTable(table=location.uri, why=f"version {version}: {why}")
     return VersionGone(table=location.uri, version=version, newest=newest.version(), why=why, mend=mend)
 
@@ -121,7 +121,7 @@ def _refuse_missing_files(
     location: Location, delta: DeltaTable, partitions: Sequence[Partition] | None, mend: str
 ) -> None:
     """Say which data file is gone, before a reader says so half way."""
-    missing = location.first_missing(paths_of(delta, partitions))
+    missing = location.first_missing(lambda: paths_of(delta, partitions))
     if missing is not None:
         raise _gone(location, delta.version(), f"its data file {missing} is gone (a VACUUM, or a person)", mend)
 

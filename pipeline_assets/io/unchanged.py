@@ -62,7 +62,7 @@ def unchanged(
         if one.key == names.WHOLE and live.part.notes.get(WHICH) != which(step.reads):
             return None
         outcomes[one.key] = Outcome(live.version, live.part, checkpoints.SKIPPED)
-    if table.location.first_missing(table.paths(partitions)[:_FILES_LOOKED_AT]) is not None:
+    if table.location.first_missing(lambda: table.paths(partitions)[:_FILES_LOOKED_AT]) is not None:
         return None  # deleted by hand
     return None if checks and _check_failed(step, output, outcomes.values(), checks) else outcomes
 

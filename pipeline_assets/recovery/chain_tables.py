@@ -34,9 +34,11 @@ def committed_by(chain: Chain, written: Written) -> Committed:
     table = open_table(written.output.location)
     live: dict[str, Live] = {}
     others: dict[str, Live] = {}
-    undone = table.undone() if table is not None else frozenset()
-    for key in written.keys if table is not None else ():
-        found = table.live(written.output.name, key) if table is not None else None
+    if table is None:
+        return Committed(written, None, live, others)
+    undone = table.undone()
+    for key in written.keys:
+        found = table.live(written.output.name, key)
         if found is None or found.part is None or found.part.name(written.output.name, key) in undone:
             continue
         (live if chain_id(found.part.chain) == chain.number else others)[key] = found

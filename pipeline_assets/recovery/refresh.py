@@ -76,9 +76,9 @@ def refresh(
         left = owed_after(instance, definition, stages)
         if not success:
             return Refreshed(runs, False, left)
-    appended = [one for one in left if _stays(one, outputs)]
-    if appended:
-        return Refreshed(runs, False, left, _twice(Looking(instance, definition), appended))
+    added = [one for one in left if _stays(one, outputs)]
+    if added:
+        return Refreshed(runs, False, left, _why_it_stays(Looking(instance, definition), added))
     return Refreshed(runs, True, left)
 
 
@@ -99,11 +99,11 @@ def _makeable(left: Sequence[Owed], outputs: Outputs) -> list[Owed]:
     return found
 
 
-def _twice(looking: Looking, appended: Sequence[Owed]) -> str:
-    named = ", ".join(describe(one.stage, one.partition) for one in appended)
+def _why_it_stays(looking: Looking, added: Sequence[Owed]) -> str:
+    named = ", ".join(describe(one.stage, one.partition) for one in added)
     undo = dict.fromkeys(
         f"`pipeline-assets rollback --undo {part.chain} --stage {one.stage}`"
-        for one in appended
+        for one in added
         for part in looking.made_from_undone(looking.outputs[one.stage], one.partition)
     )
     return (
