@@ -13,6 +13,7 @@ from pipeline_assets.policy import maintenance
 from pipeline_assets.policy.clock import TimeIsUp
 from pipeline_assets.policy.commands import located, module_of
 from pipeline_assets.policy.failures import Verdict, classify
+from pipeline_assets.policy.last_words import all_told
 from pipeline_assets.policy.reports import failures, report
 from pipeline_assets.policy.running import Running, running_of
 from pipeline_assets.policy.starting import start
@@ -49,6 +50,7 @@ def guarded(step_context: Any) -> Iterator[None]:
     try:
         with attempt.clock.inside():
             start(attempt, step_context)
+            all_told()
             yield
     except (KeyboardInterrupt, DagsterExecutionInterruptedError) as interrupt:
         with suppress(KeyboardInterrupt, DagsterExecutionInterruptedError):  # another one, while this one is told

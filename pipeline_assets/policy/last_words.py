@@ -11,6 +11,7 @@ import json
 import multiprocessing
 import os
 import struct
+import time
 from collections.abc import Callable, Iterable, Mapping
 from multiprocessing.queues import Queue
 from multiprocessing.reduction import ForkingPickler
@@ -18,6 +19,9 @@ from typing import Any
 
 from dagster._core.executor import child_process_executor
 from dagster._core.executor.child_process_executor import ChildProcessDoneEvent
+
+TOLD_SECONDS = 1.0
+"""How long a stage's code waits for its executor to hear of what was before."""
 
 
 class _Failure:
@@ -66,6 +70,22 @@ def last_words(payload: Mapping[str, Any], module: str, reasons: Iterable[str]) 
     found = {name: part._semlock for name, part in parts.items()}  # noqa: SLF001
     semaphores = {name: (one.kind, one.maxvalue, one.name) for name, one in found.items()}
     return {**semaphores, "messages": 2, "words": words}
+
+
+def all_told() -> None:
+    """Wait, for a moment at most, until the executor was told all events so far.
+
+    Else native code that keeps the GIL may begin while another thread has the queue's lock, and keep that as well.
+    """
+    queue = queue_of(os.getpid())
+    deadline = time.monotonic() + TOLD_SECONDS
+    while queue is not None and not _rests(queue) and time.monotonic() < deadline:
+        time.sleep(0.001)
+
+
+def _rests(queue: Any) -> bool:
+    """Whether the thread that writes to the pipe waits for something to write, or was never begun."""
+    return queue._thread is None or (queue._notempty._waiters and not queue._buffer)  # noqa: SLF001
 
 
 def _framed(said: object) -> bytes:

@@ -201,10 +201,11 @@ def test_with_a_process_a_step_the_run_lives_on_and_the_step_is_tried_again_only
 
 
 def test_the_last_of_a_step_s_attempts_fails_with_its_time_out_too(tables: Path, instance: dg.DagsterInstance) -> None:
-    Child("gil", processes=True, **{slow.RETRIES: "1", slow.AGAIN: "1", slow.SECONDS: "1", slow.ALWAYS: "1"}).ended()
+    says_slowly = {slow.SAYING: "0.05"}  # native code begins while the executor is being told something
+    Child("gil", processes=True, **says_slowly, **dict.fromkeys((slow.RETRIES, slow.AGAIN, slow.ALWAYS), "1")).ended()
     (run,) = finished(instance, 1)
     assert run.status is dg.DagsterRunStatus.FAILURE
-    assert "slow/second timed out after 1 s; its process was ended" in failures(instance, run)
+    assert "slow/second timed out after 2 s; its process was ended" in failures(instance, run)
     assert "ChildProcessCrashException" not in failures(instance, run)
     assert len(instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_UP_FOR_RETRY)) == 1
     assert "its process was ended: attempt 2 of 2 was the last" in log_of(instance, run)
