@@ -11,7 +11,7 @@ from pipeline_assets.cli.refusals import DONE, printing_to_stderr, refusing
 from pipeline_assets.cli.shown import document, moment, number, show, spoken
 from pipeline_assets.delta.names import WHOLE
 from pipeline_assets.errors import describe
-from pipeline_assets.policy.commands import named_by, to_resume
+from pipeline_assets.policy.commands import located, named_by, to_resume
 from pipeline_assets.recovery.disagreements import Disagreement
 from pipeline_assets.recovery.owed import BEHIND, KEPT, STALE, Owed
 from pipeline_assets.recovery.run_ends import RunSeen
@@ -108,9 +108,11 @@ _WORDS = {STALE: "is stale: made from what is undone of", BEHIND: "is behind: ol
 
 def _owed(one: Owed, module: str | None) -> str:
     name = describe(one.stage, one.partition)
-    if one.why == KEPT:
-        return f"{name} was kept by run {one.run}, and is undone; `{to_resume(str(one.run), module)}`"
-    return f"{name} {_WORDS[one.why]} {', '.join(one.inputs)}; `pipeline-assets rollback --refresh{named_by(module)}`"
+    said = (
+        f"was kept by run {one.run}, and is undone" if one.why == KEPT else f"{_WORDS[one.why]} {', '.join(one.inputs)}"
+    )
+    takes_out = " takes its rows out" if one.undo else ""
+    return located(f"{name} {said}; {', '.join(f'`{command}`' for command in one.mends)}{takes_out}", module)
 
 
 def _document(found: Status) -> dict[str, Any]:

@@ -9,11 +9,12 @@ from dagster._core.definitions.partitions.context import partition_loading_conte
 
 from pipeline_assets import checkpoints
 from pipeline_assets.chains import chain_of, ended_at, runs_of
-from pipeline_assets.delta.decide import Name
+from pipeline_assets.delta.decide import Mode, Name
 from pipeline_assets.delta.location import Location
 from pipeline_assets.delta.names import WHOLE
 from pipeline_assets.delta.table import Table
 from pipeline_assets.io.outputs import Output
+from pipeline_assets.policy.commands import to_resume
 from pipeline_assets.recovery.freshness import BEHIND, STALE, Looking
 from pipeline_assets.recovery.rollback_plan import TO, Plan
 from pipeline_assets.recovery.rollback_store import not_lifted
@@ -30,7 +31,8 @@ class Owed:
 
     why: `stale` (made from undone data), `behind` (older than its inputs, after it was restored or they were), `kept` (a
     chain ended green by keeping what is undone, and is not undone itself). inputs: which ones. run: of `kept` the chain's
-    newest such run, to resume.
+    newest such run, to resume. undo: where stale rows were added (append, merge), and would be there twice, or stay, if they
+    were made again, the runs whose rollback takes them out.
     """
 
     stage: str
@@ -38,6 +40,15 @@ class Owed:
     why: str
     inputs: tuple[str, ...] = ()
     run: str | None = None
+    undo: tuple[str, ...] = ()
+
+    @property
+    def mends(self) -> tuple[str, ...]:
+        """The commands that make it, or take it out."""
+        if self.run is not None:
+            return (to_resume(self.run),)
+        undo = tuple(f"pipeline-assets rollback --undo {chain} --stage {self.stage}" for chain in self.undo)
+        return undo or ("pipeline-assets rollback --refresh",)
 
 
 def owed(
@@ -57,7 +68,10 @@ def owed(
             for partition in looking.suspects(output):
                 one = looking.judge(output, table, partition)
                 if one is not None:
-                    found.append(Owed(output.name, partition, *one))
+                    why, inputs = one
+                    added = looking.made_from_undone(output, partition) if output.mode is not Mode.OVERWRITE else ()
+                    undo = tuple(dict.fromkeys(part.chain for part in added))
+                    found.append(Owed(output.name, partition, why, inputs, undo=undo))
         found += _kept(instance, output, table, looking.undone(output.name), plans)
     return found
 

@@ -10,20 +10,18 @@ from dagster._core.definitions.reconstruct import ReconstructableJob
 from dagster._core.errors import DagsterInvalidConfigError
 from dagster._core.storage.tags import PARTITION_NAME_TAG
 
-from pipeline_assets.delta.decide import Mode
 from pipeline_assets.delta.names import WHOLE
 from pipeline_assets.delta.record import Part as Made
 from pipeline_assets.delta.table import open_table
 from pipeline_assets.errors import describe
 from pipeline_assets.policy.commands import to_resume
 from pipeline_assets.recovery.code_location import QUIET, definition_of
-from pipeline_assets.recovery.freshness import Looking
 from pipeline_assets.recovery.launch import NotStarted, Part, created_run
 from pipeline_assets.recovery.owed import KEPT, STALE, Owed, owed_after
 from pipeline_assets.recovery.plan import NotResumable
 from pipeline_assets.recovery.resume import created
 from pipeline_assets.recovery.supervising import Output, Stop, executed, supervise
-from pipeline_assets.recovery.tables import Outputs, outputs_of
+from pipeline_assets.recovery.tables import outputs_of
 
 REFRESHES_TAG = "pipeline_assets/refreshes"
 """Of a run that makes again what a rollback has left to be made: the rollback's id."""
@@ -61,11 +59,10 @@ def refresh(
     definition = definition_of(job)
     runs: list[str] = []
     stages = list(stages)
-    outputs = outputs_of(instance, definition)
     left = owed_after(instance, definition, stages)
     seen: list[Sequence[Owed]] = []
     stop = Stop()
-    while (makeable := _makeable(left, outputs)) and left not in seen:
+    while (makeable := _makeable(left)) and left not in seen:
         seen.append(left)
         try:
             with stop.listening():
@@ -76,36 +73,27 @@ def refresh(
         left = owed_after(instance, definition, stages)
         if not success:
             return Refreshed(runs, False, left)
-    added = [one for one in left if _stays(one, outputs)]
+    added = [one for one in left if one.undo]
     if added:
-        return Refreshed(runs, False, left, _why_it_stays(Looking(instance, definition), added))
+        return Refreshed(runs, False, left, _why_it_stays(added))
     return Refreshed(runs, True, left)
 
 
-def _stays(one: Owed, outputs: Outputs) -> bool:
-    """Whether it was appended or merged: made again, its rows would be there twice, or those that are undone still."""
-    return one.why == STALE and outputs[one.stage].mode is not Mode.OVERWRITE
-
-
-def _makeable(left: Sequence[Owed], outputs: Outputs) -> list[Owed]:
+def _makeable(left: Sequence[Owed]) -> list[Owed]:
     """Of what is owed what is mended by making it again: not what was added, nor what was made from that alone."""
     stays: set[str] = set()
     found = []
     for one in left:
-        if _stays(one, outputs) or (one.why == STALE and set(one.inputs) <= stays):
+        if one.undo or (one.why == STALE and set(one.inputs) <= stays):
             stays.add(one.stage)
         else:
             found.append(one)
     return found
 
 
-def _why_it_stays(looking: Looking, added: Sequence[Owed]) -> str:
+def _why_it_stays(added: Sequence[Owed]) -> str:
     named = ", ".join(describe(one.stage, one.partition) for one in added)
-    undo = dict.fromkeys(
-        f"`pipeline-assets rollback --undo {part.chain} --stage {one.stage}`"
-        for one in added
-        for part in looking.made_from_undone(looking.outputs[one.stage], one.partition)
-    )
+    undo = dict.fromkeys(f"`{command}`" for one in added for command in one.mends)
     return (
         f"{named} was added to what was there, and would stay, or be there twice. Nothing was started for it; "
         f"{', '.join(undo)} takes out what was made from what is undone."

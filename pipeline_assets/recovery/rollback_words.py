@@ -3,7 +3,7 @@
 from pipeline_assets.delta.names import WHOLE
 from pipeline_assets.errors import describe
 from pipeline_assets.markdown import table
-from pipeline_assets.policy.commands import to_resume
+from pipeline_assets.policy.commands import located
 from pipeline_assets.recovery.owed import BEHIND, KEPT, STALE, Owed
 from pipeline_assets.recovery.rollback_plan import Plan
 from pipeline_assets.recovery.rollback_targets import LIVE, NEVER, Entry
@@ -30,7 +30,7 @@ def is_owed(one: Owed, module: str | None = None) -> str:
     """What is to be made again, and why. module: the code location, where it is to be named."""
     name = describe(one.stage, one.partition)
     if one.why == KEPT:
-        return f"{name} was kept by run {one.run}; `{to_resume(str(one.run), module)}`"
+        return located(f"{name} was kept by run {one.run}; `{one.mends[0]}`", module)
     return f"{name} {_WHY[one.why]} {', '.join(one.inputs)}"
 
 

@@ -199,7 +199,9 @@ def test_a_refresh_does_not_append_again_and_says_what_takes_it_out(
     done = roll_back(instance, journal.job, Asked(UNDO, second, "journal/said"))
     refused = refresh(instance, journal.job, done.id, ["journal/said"])
     assert (refused.runs, refused.success, journal.values()) == ([], False, ([1], [1, 2], [2]))
-    assert f"`pipeline-assets rollback --undo {second} --stage journal/lines` takes out" in refused.failure
+    takes_out = f"pipeline-assets rollback --undo {second} --stage journal/lines"
+    assert f"`{takes_out}` takes out" in refused.failure
+    assert owed(instance, journal.job)[0].mends == (takes_out,)
     done = roll_back(instance, journal.job, Asked(UNDO, second, "journal/lines"))
     assert refresh(instance, journal.job, done.id, ["journal/said", "journal/lines"]).success
     assert journal.values() == ([1], [1], [1])
