@@ -20,8 +20,7 @@ from typing import Any
 from dagster._core.executor import child_process_executor
 from dagster._core.executor.child_process_executor import ChildProcessDoneEvent
 
-TOLD_SECONDS = 1.0
-"""How long a stage's code waits for its executor to hear of what was before."""
+LOOK_SECONDS = 0.001
 
 
 class _Failure:
@@ -73,14 +72,14 @@ def last_words(payload: Mapping[str, Any], module: str, reasons: Iterable[str]) 
 
 
 def all_told() -> None:
-    """Wait, for a moment at most, until the executor was told all events so far.
+    """Wait until the executor was told all events so far: as long as it takes, or until the time of the attempt is up.
 
-    Else native code that keeps the GIL may begin while another thread has the queue's lock, and keep that as well.
+    Else native code that keeps the GIL may begin while another thread is in the middle of a message, and that it stays. An
+    executor reads nothing while it waits for another step's process to exit; most that it has not read fits into the pipe.
     """
-    queue = queue_of(os.getpid())
-    deadline = time.monotonic() + TOLD_SECONDS
-    while queue is not None and not _rests(queue) and time.monotonic() < deadline:
-        time.sleep(0.001)
+    queue, executor = queue_of(os.getpid()), multiprocessing.parent_process()
+    while queue is not None and not _rests(queue) and executor is not None and executor.is_alive():
+        time.sleep(LOOK_SECONDS)
 
 
 def _rests(queue: Any) -> bool:

@@ -7,35 +7,32 @@ line: `{"arm": ID, "kill_at": SECONDS | null, "grace": SECONDS, "asked": {NAME: 
 "room": SEMAPHORE, "messages": NUMBER, "words": {WHY: HEX}} | null, "mark": TEXT | null, "command": [...], "payload":
 {...}}` begins an attempt,
 `{"disarm": ID}` ends it; kill_at is on the monotonic clock, grace how long an attempt may go on after it was asked to stop by
-SIGTERM, SIGINT or a Request. Where there are last words for the reason (WHY), the executor is told them before the kill, and
-records the rest. Else the command is started, with the payload and `why` as JSON on its stdin: after the kill, or before it
-where the process was asked to stop, since the code server, which sees it gone, would call a run failed that was cancelled.
+SIGTERM, SIGINT or a Request. Where there is a queue, the process is ended between two of its messages: of half a message the
+executor would await the rest for ever. Where there are last words for the reason (WHY), the executor is told them before the
+kill, and records the rest. Else the command is started, with the payload and `why` as JSON on its stdin: after the kill, or
+before it where the process was asked to stop, since the code server, which sees it gone, would call a run failed that was
+cancelled.
 When stdin ends the parent is gone, and so is this.
 """
 
 import _multiprocessing  # type: ignore[import-not-found]  # typeshed has none
-import array
 import contextlib
-import fcntl
 import json
 import os
 import select
 import signal
 import subprocess
 import sys
-import termios
 import time
 from pathlib import Path
 from typing import Any
 
 STOPS = {signal.SIGTERM, signal.SIGINT}
 TIMEOUT, INTERRUPT = "timeout", "interrupt"
-F_GETPIPE_SZ = 1032
-"""Linux's; `fcntl` names it from Python 3.10 on, where it was built with that."""
-LOOK_SECONDS = 0.5
-"""How often a Request is looked for."""
-SAY_SECONDS = 0.5
-"""How long an executor may take to read what its step's process said before; it looks every 20 ms."""
+LOOK_SECONDS, SOON = 0.5, 0.05
+"""How often a Request is looked for, and whether a process is quiet."""
+QUIET_SECONDS = 10.0
+"""How long a process may be in the middle of telling its executor something: the executor may be busy with another step."""
 LONGEST_WAIT = 3600.0
 """No wait is longer, since `select` knows no longer ones than a time_t."""
 TELL_SECONDS = 15.0
@@ -50,7 +47,7 @@ class Request:
     """
 
     def __init__(self, semaphores: dict[str, tuple[int, int, str]]) -> None:
-        opened = {name: _multiprocessing.SemLock._rebuild(0, *one) for name, one in semaphores.items()}  # noqa: SLF001
+        opened = {name: _semaphore(one) for name, one in semaphores.items()}
         self._flag, self._lock, self._woken = opened["flag"], opened["lock"], opened["woken"]
 
     def is_made(self) -> bool:
@@ -90,9 +87,31 @@ def watch(pid: int, signals: int) -> dict[str, Any] | None:
                 else:
                     armed.pop(said["disarm"], None)
         late = [one for one in armed.values() if one["kill_at"] is not None and one["kill_at"] <= time.monotonic()]
-        if late:
-            return min(late, key=lambda one: one["kill_at"])
+        if late and is_quiet(first := min(late, key=lambda one: one["kill_at"])):
+            return first
     return None
+
+
+def is_quiet(late: dict[str, Any]) -> bool:
+    """Whether the process of a step is in the middle of no message to its executor, and begins none; true of other processes.
+
+    The queue's lock is taken, as that process would, and not given back. Else the attempt is late again in a moment, and may
+    end by itself until then.
+    """
+    now = time.monotonic()
+    try:
+        lock = _semaphore(late["last"]["lock"]) if late["last"] else None
+    except FileNotFoundError:
+        lock = None
+    if lock is None or now >= late.setdefault("loud_until", now + QUIET_SECONDS):
+        late["last"] = None
+        return True
+    if lock.acquire(False):
+        if not select.select([0], [], [], 0)[0]:
+            return True
+        lock.release()  # it has ended by itself, perhaps
+    late["kill_at"] = now + SOON
+    return False
 
 
 def request_of(said: dict[str, Any]) -> Request | None:
@@ -104,46 +123,56 @@ def request_of(said: dict[str, Any]) -> Request | None:
 
 
 def said_last(late: dict[str, Any], pid: int, queue: int | None) -> bool:
-    """Tell the executor of a step the last words of its process, where there are any for this reason; whether it was told.
+    """Tell the executor of a step, whose process is quiet, the last words for this reason; whether there were any.
 
-    As that process would: with the queue's lock, which is not given back, so that it says nothing afterwards. All at once:
-    what fits into an empty pipe.
+    The process stands still meanwhile: were it gone, it would seem to have crashed. The executor may be busy; one that is
+    gone need not be told.
     """
-    last = late.get("last") or {"words": {}}
-    words = bytes.fromhex(last["words"].get(late["why"], ""))
+    words = bytes.fromhex(late["last"]["words"].get(late["why"], "")) if late["last"] else b""
     if queue is None or not words:
         return False
-    try:
-        lock, room = (_multiprocessing.SemLock._rebuild(0, *last[name]) for name in ("lock", "room"))  # noqa: SLF001
-    except FileNotFoundError:
-        return False
-    if not lock.acquire(True, SAY_SECONDS):
-        return False  # in the middle of saying something, while native code keeps the GIL
-    deadline = time.monotonic() + SAY_SECONDS
-    while _unread(queue) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    if _unread(queue) or len(words) > fcntl.fcntl(queue, F_GETPIPE_SZ):
-        return False
-    for _ in range(last["messages"]):
-        room.acquire(True, SAY_SECONDS)
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGSTOP)
-    os.write(queue, words)
+    for _ in range(late["last"]["messages"]):
+        _semaphore(late["last"]["room"]).acquire(False)
+    end_others(pid, late["mark"])
+    executor = parent_of(pid)
+    while words and parent_of(pid) == executor:
+        if select.select([], [queue], [], LOOK_SECONDS)[1]:
+            words = words[os.write(queue, words[: select.PIPE_BUF]) :]
     return True
 
 
-def _unread(pipe: int) -> int:
-    found = array.array("i", [0])
-    fcntl.ioctl(pipe, termios.FIONREAD, found)
-    return found[0]
+def _semaphore(one: tuple[int, int, str]) -> Any:
+    return _multiprocessing.SemLock._rebuild(0, *one)  # noqa: SLF001
+
+
+def parent_of(pid: int) -> int | None:
+    """None where the process is gone."""
+    try:
+        return int(_fields(Path("/proc", str(pid)))[1])
+    except OSError:
+        return None
+
+
+def _fields(folder: Path) -> list[str]:
+    """What comes after a process's name in its `stat`: state, parent, and so on."""
+    return (folder / "stat").read_text().rpartition(")")[2].split()
 
 
 def end(pid: int, mark: str | None = None) -> None:
     """End a process and all that descend from it, but this one, or have a mark."""
-    os.kill(pid, signal.SIGSTOP)  # it begins no more of them
-    for one in (*descendants(pid), *(marked(mark) if mark else ()), pid):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(one, signal.SIGKILL)
+    end_others(pid, mark)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
+def end_others(pid: int, mark: str | None) -> None:
+    """The same, but the process itself, which stands still from then on: it begins no more of them."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGSTOP)
+    for one in (*descendants(pid), *(marked(mark) if mark else ())):
+        if one != pid:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(one, signal.SIGKILL)
 
 
 def descendants(of: int) -> dict[int, int]:
@@ -151,7 +180,7 @@ def descendants(of: int) -> dict[int, int]:
     parents: dict[int, tuple[int, int]] = {}
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+            fields = _fields(folder)
             parents[int(folder.name)] = int(fields[1]), int(fields[19])
     found: dict[int, int] = {}
     open_ = {of}
@@ -181,8 +210,7 @@ def main() -> None:
     if late["why"] == INTERRUPT and not told:
         tell(late)
     if os.getppid() == pid:
-        with contextlib.suppress(ProcessLookupError):
-            end(pid, late["mark"])
+        end(pid, late["mark"])
     if late["request"]:
         late["request"].answer()
     if late["why"] != INTERRUPT and not told:

@@ -45,6 +45,13 @@ def marker() -> Path:
     return Path(os.environ["DAGSTER_HOME"], "began.json")
 
 
+def begin(child: int | None = None) -> None:
+    """Write the marker."""
+    began = {"pid": os.getpid(), "child": child, "at": time.time()}
+    marker().with_suffix(".new").write_text(json.dumps(began))
+    marker().with_suffix(".new").rename(marker())
+
+
 def pairs() -> pl.LazyFrame:
     """A cross join that polars is busy with for minutes."""
     numbers = pl.LazyFrame({"a": range(60_000)})
@@ -65,9 +72,7 @@ def be_slow(how: str) -> pl.LazyFrame:
     """
     child = subprocess.Popen(["sleep", str(NEVER)]) if how in {"child", "child_and_native"} else None
     pid = orphan() if how == "orphan" else child.pid if child else None
-    began = {"pid": os.getpid(), "child": pid, "at": time.time()}
-    marker().with_suffix(".new").write_text(json.dumps(began))
-    marker().with_suffix(".new").rename(marker())
+    begin(pid)
     if how == "unreachable":
         raise ConnectionResetError("the far end hung up")
     if how == "python":

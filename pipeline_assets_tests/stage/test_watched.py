@@ -17,11 +17,12 @@ from pipeline_assets.policy.policies import NO_BACKOFF
 from pipeline_assets.processes import is_alive, is_gone, pid_here
 from pipeline_assets.settings import ROOT
 from pipeline_assets_tests.recovery.children import Done, end, materialize, pipeline_assets, start
-from pipeline_assets_tests.stage import slow
+from pipeline_assets_tests.stage import loud, slow
 from pipeline_assets_tests.stage.waiting import failures, log_of, seconds_until_dead, wait_for
 
 SLOW = "pipeline_assets_tests.stage.slow"
 JOB = ["-m", "dagster", "job", "execute", "-m", SLOW, "-j", "slow_job"]
+LOUD_JOB = ["-m", "dagster", "job", "execute", "-m", "pipeline_assets_tests.stage.loud", "-j", "loud_job"]
 WITHIN, ROOM = 2.0, 1.5
 """Seconds after its time-out in which a stage ends, and what a busy machine may add to what is seen of that."""
 
@@ -209,6 +210,24 @@ def test_the_last_of_a_step_s_attempts_fails_with_its_time_out_too(tables: Path,
     assert "ChildProcessCrashException" not in failures(instance, run)
     assert len(instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_UP_FOR_RETRY)) == 1
     assert "its process was ended: attempt 2 of 2 was the last" in log_of(instance, run)
+
+
+@pytest.mark.parametrize("size", [20_000, 300_000], ids=["what fits into the pipe", "more"])
+def test_an_executor_that_reads_nothing_for_a_while_hears_afterwards_that_the_step_timed_out(
+    size: int, tables: Path, instance: dg.DagsterInstance
+) -> None:
+    """Dagster's reads nothing while it waits for another step's process to exit, and for ever where half a message came."""
+    child = Child(None, command=LOUD_JOB, **{loud.SIZE: str(size)})
+    step = child.began()
+    (run,) = instance.get_runs()
+    wait_for(lambda: not is_alive(int(step["pid"]), step["at"]) or failures(instance, run))
+    child.process.send_signal(signal.SIGCONT)
+    child.ended()
+    (run,) = finished(instance, 1)
+    assert run.status is dg.DagsterRunStatus.FAILURE
+    assert "timed out after 3 s" in failures(instance, run)
+    assert "ChildProcessCrashException" not in failures(instance, run)
+    assert not instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_UP_FOR_RETRY)
 
 
 def test_a_step_whose_process_was_killed_is_tried_again_and_the_log_says_so(
