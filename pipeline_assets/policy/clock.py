@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 from pipeline_assets.policy import children
 
@@ -138,10 +139,36 @@ def listen(also: Callable[[FrameType | None], None] | None = None) -> None:
 
     also: is called in the main thread as well when that is woken, with what it was at.
     """
+    _lost.install()
     if also is not None:
         _also.add(also)
     if threading.current_thread() is threading.main_thread() and signal.getsignal(SIGNAL) is not _wake:
         signal.signal(SIGNAL, _wake)
+
+
+class _Lost:
+    """Hears of exceptions that Python throws away: out of a `__del__` or a weak reference's callback nobody gets them."""
+
+    def __init__(self) -> None:
+        self._before: Callable[[Any], object] | None = None
+
+    def install(self) -> None:
+        """Once a process: whoever hears them later may pass them on to this."""
+        if self._before is None:
+            self._before, sys.unraisablehook = sys.unraisablehook, self
+
+    def __call__(self, thrown_away: Any) -> None:
+        if not issubclass(thrown_away.exc_type, TimeIsUp):
+            assert self._before is not None
+            self._before(thrown_away)
+            return
+        for clock in _running:
+            if clock._thread is threading.current_thread():  # noqa: SLF001
+                clock.rung = False
+                clock.ring_later()
+
+
+_lost = _Lost()
 
 
 def wake_main_thread() -> None:

@@ -59,6 +59,22 @@ def test_a_stage_that_catches_every_exception_ends_too(instance: dg.DagsterInsta
     assert "timed out after 0.3 s" in in_time(instance, tmp_path, [stubborn])
 
 
+def test_a_stage_ends_too_where_python_throws_the_exception_away(instance: dg.DagsterInstance, tmp_path: Path) -> None:
+    class Deaf:
+        def __del__(self) -> None:
+            until = time.monotonic() + 1
+            while time.monotonic() < until:
+                pass
+
+    @stage(timeout=0.3)
+    def tidy() -> pl.DataFrame:
+        Deaf()
+        time.sleep(LONG)
+        return ONE
+
+    assert "timed out after 0.3 s" in in_time(instance, tmp_path, [tidy])
+
+
 def test_writing_counts(instance: dg.DagsterInstance, tmp_path: Path) -> None:
     def slowly(frame: pl.DataFrame) -> pl.DataFrame:
         time.sleep(1)
