@@ -63,6 +63,7 @@
 An error names the culprit, says what was not written, and gives the next command.
 """
 
+import shlex
 from collections.abc import Sequence
 
 
@@ -133,10 +134,12 @@ class NotMaterialized(PermanentError):
 
     def __init__(self, *, output: str, partitions: Sequence[str], table: str) -> None:
         self.output, self.partitions = output, tuple(partitions)
-        what = "" if list(partitions) == ["*"] else f" {named_partitions(partitions)}"
+        whole = list(partitions) == ["*"]
+        what = "" if whole else f" {named_partitions(partitions)}"
+        chosen = "" if whole else f" --partition {shlex.quote(partitions[0])}"
         super().__init__(
             f"{output}{what} has not been materialized yet, so there is nothing to read in {table}. Nothing was written; "
-            f"`dagster asset materialize --select {output}` makes it."
+            f"`dagster asset materialize --select {output}{chosen}` makes {'it' if len(partitions) == 1 else 'the first'}."
         )
 
 

@@ -111,8 +111,8 @@ def _owed(one: Owed, module: str | None) -> str:
     said = (
         f"was kept by run {one.run}, and is undone" if one.why == KEPT else f"{_WORDS[one.why]} {', '.join(one.inputs)}"
     )
-    takes_out = " takes its rows out" if one.undo else ""
-    return located(f"{name} {said}; {', '.join(f'`{command}`' for command in one.mends)}{takes_out}", module)
+    what = " takes its rows out" if one.undo else " makes that again first" if one.waits else ""
+    return located(f"{name} {said}; {', '.join(f'`{command}`' for command in one.mends)}{what}", module)
 
 
 def _document(found: Status) -> dict[str, Any]:

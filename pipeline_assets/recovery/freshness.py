@@ -107,6 +107,18 @@ class Looking:
         parts = (self._parts(output, table, partition) if table is not None else None) or []
         return [one for one in parts if any(self.read_undone(output, partition, one, name) for name in one.pins)]
 
+    def makers_of_what_is_gone(self, output: Output, partition: str, name: str) -> list[str]:
+        """The chains whose undone data a partition was made from, where of that input nothing is there any more."""
+        table = self.table(name)
+        keys = self.keys_read(output, partition, name)
+        if table is None or any(parts_at(table, self.outputs[name], keys, table.version).values()):
+            return []
+        read = [
+            parts_at(table, self.outputs[name], keys, one.pins[name].version)
+            for one in self.made_from_undone(output, partition)
+        ]
+        return list(dict.fromkeys(part.chain for parts in read for some in parts.values() for part in some))
+
     def suspects(self, output: Output) -> list[str]:
         """The partitions of which the entries alone do not say that they are fresh, in order.
 

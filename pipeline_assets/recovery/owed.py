@@ -30,9 +30,9 @@ class Owed:
     """A stage's partition that is to be made again, in the order of the list.
 
     why: `stale` (made from undone data), `behind` (older than its inputs, after it was restored or they were), `kept` (a
-    chain ended green by keeping what is undone, and is not undone itself). inputs: which ones. run: of `kept` the chain's
-    newest such run, to resume. undo: where stale rows were added (append, merge), and would be there twice, or stay, if they
-    were made again, the runs whose rollback takes them out.
+    chain ended green by keeping what is undone, and is not undone itself). inputs: which ones. run: what is to be resumed:
+    of `kept` the chain's newest such run, of `stale` what made an input of which nothing is there any more. undo: the runs
+    whose rollback takes out stale rows that were added (append, merge), or whose input nobody can make again.
     """
 
     stage: str
@@ -43,12 +43,15 @@ class Owed:
     undo: tuple[str, ...] = ()
 
     @property
+    def waits(self) -> bool:
+        """Whether it is not mended by being made again now."""
+        return self.why == STALE and bool(self.undo or self.run)
+
+    @property
     def mends(self) -> tuple[str, ...]:
         """The commands that make it, or take it out."""
-        if self.run is not None:
-            return (to_resume(self.run),)
         undo = tuple(f"pipeline-assets rollback --undo {chain} --stage {self.stage}" for chain in self.undo)
-        return undo or ("pipeline-assets rollback --refresh",)
+        return undo or ((to_resume(self.run),) if self.run is not None else ("pipeline-assets rollback --refresh",))
 
 
 def owed(
@@ -68,12 +71,23 @@ def owed(
             for partition in looking.suspects(output):
                 one = looking.judge(output, table, partition)
                 if one is not None:
-                    why, inputs = one
-                    added = looking.made_from_undone(output, partition) if output.mode is not Mode.OVERWRITE else ()
-                    undo = tuple(dict.fromkeys(part.chain for part in added))
-                    found.append(Owed(output.name, partition, why, inputs, undo=undo))
+                    found.append(_judged(instance, looking, output, partition, *one))
         found += _kept(instance, output, table, looking.undone(output.name), plans)
     return found
+
+
+def _judged(
+    instance: DagsterInstance, looking: Looking, output: Output, partition: str, why: str, inputs: tuple[str, ...]
+) -> Owed:
+    if why != STALE:
+        return Owed(output.name, partition, why, inputs)
+    chains = tuple(dict.fromkeys(part.chain for part in looking.made_from_undone(output, partition)))
+    if output.mode is not Mode.OVERWRITE:
+        return Owed(output.name, partition, why, inputs, undo=chains)
+    makers = [maker for name in inputs for maker in looking.makers_of_what_is_gone(output, partition, name)]
+    there = [maker for maker in makers if instance.has_run(maker)]
+    undo = chains if makers and not there else ()
+    return Owed(output.name, partition, why, inputs, run=there[0] if there else None, undo=undo)
 
 
 def owed_after(instance: DagsterInstance, job: JobDefinition, stages: Iterable[str]) -> list[Owed]:

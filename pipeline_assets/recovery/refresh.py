@@ -1,7 +1,7 @@
 """Making again what is owed, in order, as new runs through the job; chains that kept what is undone go on."""
 
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,31 +73,44 @@ def refresh(
         left = owed_after(instance, definition, stages)
         if not success:
             return Refreshed(runs, False, left)
-    added = [one for one in left if one.undo]
-    if added:
-        return Refreshed(runs, False, left, _why_it_stays(added))
+    if any(one.waits for one in left):
+        return Refreshed(runs, False, left, " ".join(_why_it_waits(left)))
     return Refreshed(runs, True, left)
 
 
 def _makeable(left: Sequence[Owed]) -> list[Owed]:
-    """Of what is owed what is mended by making it again: not what was added, nor what was made from that alone."""
+    """Of what is owed what is mended by making it again: not what waits, nor what was made from that alone."""
     stays: set[str] = set()
     found = []
     for one in left:
-        if one.undo or (one.why == STALE and set(one.inputs) <= stays):
+        if one.waits or (one.why == STALE and set(one.inputs) <= stays):
             stays.add(one.stage)
         else:
             found.append(one)
     return found
 
 
-def _why_it_stays(added: Sequence[Owed]) -> str:
-    named = ", ".join(describe(one.stage, one.partition) for one in added)
-    undo = dict.fromkeys(f"`{command}`" for one in added for command in one.mends)
-    return (
-        f"{named} was added to what was there, and would stay, or be there twice. Nothing was started for it; "
-        f"{', '.join(undo)} takes out what was made from what is undone."
-    )
+def _why_it_waits(left: Sequence[Owed]) -> Iterator[str]:
+    added = [one for one in left if one.undo]
+    if added:
+        yield (
+            f"{_named(added)} was added to what was there, and would stay, or be there twice; or of what it was made from "
+            f"nothing is there. Nothing was started for it; {_mends(added)} takes out what was made from what is undone."
+        )
+    lacking = [one for one in left if one.waits and not one.undo]
+    if lacking:
+        yield (
+            f"Of what {_named(lacking)} was made from nothing is there any more. Nothing was started for it; "
+            f"{_mends(lacking)} makes that again first."
+        )
+
+
+def _named(some: Sequence[Owed]) -> str:
+    return ", ".join(describe(one.stage, one.partition) for one in some)
+
+
+def _mends(some: Sequence[Owed]) -> str:
+    return ", ".join(dict.fromkeys(f"`{command}`" for one in some for command in one.mends))
 
 
 def owing(

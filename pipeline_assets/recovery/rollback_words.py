@@ -31,7 +31,8 @@ def is_owed(one: Owed, module: str | None = None) -> str:
     name = describe(one.stage, one.partition)
     if one.why == KEPT:
         return located(f"{name} was kept by run {one.run}; `{one.mends[0]}`", module)
-    return f"{name} {_WHY[one.why]} {', '.join(one.inputs)}"
+    first = f"; first {', '.join(f'`{command}`' for command in one.mends)}" if one.waits else ""
+    return located(f"{name} {_WHY[one.why]} {', '.join(one.inputs)}{first}", module)
 
 
 def plan_table(plan: Plan) -> str:

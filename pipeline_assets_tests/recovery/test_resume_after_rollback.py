@@ -76,6 +76,17 @@ def test_a_resume_that_begins_so_and_fails_is_continued_where_it_failed(shop: Sh
     assert is_owed(shop) == []
 
 
+def test_where_nothing_is_left_of_an_input_a_refresh_starts_nothing_and_names_what_makes_it_again(shop: Shop) -> None:
+    first = shop.run(1)
+    done = shop.undo(first, stage="shop/a")
+    assert owed(shop.instance, shop.job)[0].mends == (f"pipeline-assets resume {first}",)
+    refused = refresh(shop.instance, shop.job, done.id, ["shop/a"])
+    assert (refused.runs, refused.success) == ([], False)
+    assert f"nothing is there any more. Nothing was started for it; `pipeline-assets resume {first}`" in refused.failure
+    assert resume(shop.instance, first, shop.job).success
+    assert (shop.values(), is_owed(shop)) == ({"a": 1, "b": 1, "c": 1}, [])
+
+
 def test_what_precedes_the_undone_stage_is_not_made_again(shop: Shop) -> None:
     shop.run(1)
     second = shop.run(2)
