@@ -112,7 +112,7 @@ def _owed(one: Owed, module: str | None) -> str:
         f"was kept by run {one.run}, and is undone" if one.why == KEPT else f"{_WORDS[one.why]} {', '.join(one.inputs)}"
     )
     what = " takes its rows out" if one.undo else " makes that again first" if one.waits else ""
-    return located(f"{name} {said}; {', '.join(f'`{command}`' for command in one.mends)}{what}", module)
+    return located(f"{name} {said}; {', '.join(one.mends)}{what}", module)
 
 
 def _document(found: Status) -> dict[str, Any]:

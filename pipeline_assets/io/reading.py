@@ -1,6 +1,6 @@
 """Pinned reads: which version of an input an attempt reads, and its rows."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import polars as pl
 from deltalake import DeltaTable
@@ -224,7 +224,22 @@ def _explained_pin(step: Step, found: Read, source_run: str | None) -> Pin:
     if state is None:
         return Pin(table.id, table.version if table.base is None else table.base)
     _refuse_forgotten(step, found)
-    return Pin(table.id, state.version)
+    missed = {key: mine for key, mine in own.items() if not mine <= state.live.get(key, frozenset())}
+    return Pin(table.id, max(_gone(step, found, chain, missed), default=state.version))
+
+
+def _gone(step: Step, found: Read, chain: Chain, missed: Mapping[str, frozenset[Name]]) -> list[int]:
+    """The versions at which a chain made what is missed, and whose entries log clean-up has taken.
+
+    What is there now is another chain's: it is not read instead, also where they can be opened no more.
+    """
+    output, table = found.output, found.table
+    if not missed or step.instance is None or output.asset_key is None:
+        return []
+    told = checkpoint_log.of_chain(step.instance, chain, output.asset_key, list(missed), table.id)
+    made = [(key, one) for key, committed in told.items() for one in committed]
+    versions = {one.version for key, one in made if one.part.name(output.name, key) in missed[key]}
+    return [version for version in versions if table.record_at(version) is None]
 
 
 def _refuse_of_another_run(found: Read, chain: Chain) -> None:

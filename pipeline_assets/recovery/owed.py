@@ -49,9 +49,9 @@ class Owed:
 
     @property
     def mends(self) -> tuple[str, ...]:
-        """The commands that make it, or take it out."""
-        undo = tuple(f"pipeline-assets rollback --undo {chain} --stage {self.stage}" for chain in self.undo)
-        return undo or ((to_resume(self.run),) if self.run is not None else ("pipeline-assets rollback --refresh",))
+        """The commands that make it, or take it out, between backticks."""
+        undo = tuple(f"`pipeline-assets rollback --undo {chain} --stage {self.stage}`" for chain in self.undo)
+        return undo or (f"`{to_resume(self.run)}`" if self.run is not None else "`pipeline-assets rollback --refresh`",)
 
 
 def owed(

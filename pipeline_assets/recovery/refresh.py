@@ -110,7 +110,7 @@ def _named(some: Sequence[Owed]) -> str:
 
 
 def _mends(some: Sequence[Owed]) -> str:
-    return ", ".join(dict.fromkeys(f"`{command}`" for one in some for command in one.mends))
+    return ", ".join(dict.fromkeys(command for one in some for command in one.mends))
 
 
 def owing(

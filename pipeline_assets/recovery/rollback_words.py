@@ -30,8 +30,8 @@ def is_owed(one: Owed, module: str | None = None) -> str:
     """What is to be made again, and why. module: the code location, where it is to be named."""
     name = describe(one.stage, one.partition)
     if one.why == KEPT:
-        return located(f"{name} was kept by run {one.run}; `{one.mends[0]}`", module)
-    first = f"; first {', '.join(f'`{command}`' for command in one.mends)}" if one.waits else ""
+        return located(f"{name} was kept by run {one.run}; {one.mends[0]}", module)
+    first = f"; first {', '.join(one.mends)}" if one.waits else ""
     return located(f"{name} {_WHY[one.why]} {', '.join(one.inputs)}{first}", module)
 
 

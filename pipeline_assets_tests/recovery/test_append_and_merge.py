@@ -39,6 +39,7 @@ class Ledger:
 
     def __init__(self, instance: dg.DagsterInstance, tables: Location, name: str) -> None:
         self.instance, self.name, self.table = instance, name, tables.child("ledger", name)
+        self.source = tables.child("ledger", "source")
 
     def run(self, value: int, *, broken: bool = False) -> str:
         """A run; its id."""
@@ -200,6 +201,20 @@ def test_of_a_version_that_log_clean_up_took_the_rows_are_counted_that_are_there
     assert each.values == AFTER_ALL[each.name]
     assert each.event["dagster/row_count"] == len(each.values)
     assert each.event["checkpoint/chain"] == older
+
+
+def test_what_another_run_has_made_since_is_not_read_for_its_own_that_log_clean_up_took(each: Ledger) -> None:
+    each.run(1)
+    older = each.run(2, broken=True)
+    each.run(3)
+    clean_up_the_log(each.source)
+    log_of.cache_clear()
+    refused = each.resume(older)
+    assert not refused.success
+    assert each.values == ([1, 3] if each.name == "appended" else [3])
+    why = said(each.instance, refused.run_id)
+    assert f"Version 1 of the Delta table {each.source.uri} cannot be read any more" in why
+    assert "Start a new run" in why
 
 
 def test_an_older_merge_keeps_newer_data_also_when_the_table_s_log_has_lost_it(merged: Ledger) -> None:

@@ -79,7 +79,7 @@ def test_a_resume_that_begins_so_and_fails_is_continued_where_it_failed(shop: Sh
 def test_where_nothing_is_left_of_an_input_a_refresh_starts_nothing_and_names_what_makes_it_again(shop: Shop) -> None:
     first = shop.run(1)
     done = shop.undo(first, stage="shop/a")
-    assert owed(shop.instance, shop.job)[0].mends == (f"pipeline-assets resume {first}",)
+    assert owed(shop.instance, shop.job)[0].mends == (f"`pipeline-assets resume {first}`",)
     refused = refresh(shop.instance, shop.job, done.id, ["shop/a"])
     assert (refused.runs, refused.success) == ([], False)
     assert f"nothing is there any more. Nothing was started for it; `pipeline-assets resume {first}`" in refused.failure
@@ -212,7 +212,7 @@ def test_a_refresh_does_not_append_again_and_says_what_takes_it_out(
     assert (refused.runs, refused.success, journal.values()) == ([], False, ([1], [1, 2], [2]))
     takes_out = f"pipeline-assets rollback --undo {second} --stage journal/lines"
     assert f"`{takes_out}` takes out" in refused.failure
-    assert owed(instance, journal.job)[0].mends == (takes_out,)
+    assert owed(instance, journal.job)[0].mends == (f"`{takes_out}`",)
     done = roll_back(instance, journal.job, Asked(UNDO, second, "journal/lines"))
     assert refresh(instance, journal.job, done.id, ["journal/said", "journal/lines"]).success
     assert journal.values() == ([1], [1], [1])
