@@ -50,11 +50,17 @@ def refuse_taken(output: Output, keys: Sequence[str], table: Table | None) -> No
     for one in partitions_among(output.wanted(keys), table.schema, output.name):
         there = {owner for owner, key in others if names.WHOLE in (key, one.key) or key == one.key}
         if appends:
-            there = {owner for owner in there if not table.remembers(owner)}
+            there = {owner for owner in there if not _appends(table, owner)}
         elif not there and not table.txns.get(names.chain(output.name, one.key)) and table.paths([one]):
             there = {owner for owner, _ in others}
         if there:
             raise Taken(output=output.name, owner=min(there), table=output.location.uri)
+
+
+def _appends(table: Table, owner: str) -> bool:
+    """Whether an output adds its rows; who merges would be refused from then on. Where the log has forgotten, it does."""
+    newest = next(table.records(owner), None)
+    return table.remembers(owner) and (newest is None or newest[1].mode is Mode.APPEND)
 
 
 def refuse_other_partitioning(output: Output, table: Table) -> None:

@@ -86,6 +86,19 @@ def test_an_asset_does_not_replace_what_another_has_appended_and_none_appends_to
     assert rows(root, "items", "shop") == [(1,)]
 
 
+def test_nor_does_one_append_to_what_another_merges_which_would_be_refused_then(
+    instance: dg.DagsterInstance, root: Path
+) -> None:
+    by_n = {"merge_type": "upsert", "predicate": "s.n = t.n", "source_alias": "s", "target_alias": "t"}
+    merging = of_key("x", "shop", "orders", n=1, metadata={"mode": "merge", "merge_config": by_n})
+    for _ in range(2):
+        run(instance, root, [merging])
+    said = failure(run(instance, root, [of_key("y", "shop", "orders", n=2, metadata={"mode": "append"})], ok=False))
+    assert "holds the data of x/shop/orders" in said
+    run(instance, root, [merging])
+    assert rows(root, "orders", "shop") == [(1,)]
+
+
 def test_one_of_other_partitions_does_not_either(instance: dg.DagsterInstance, root: Path) -> None:
     """The whole table, or a month of somebody else's days."""
     days = dg.DailyPartitionsDefinition("2013-01-01")
