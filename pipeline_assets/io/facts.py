@@ -33,11 +33,13 @@ class Looked:
     """The facts of each partition at one version, and the live checkpoints that they were found in.
 
     forgotten: for each partition the newest merge that may be newer than what this attempt would merge, and nobody knows.
+    bad: the version that holds what the chain has merged, a check has refused, and others have merged upon.
     """
 
     facts: Mapping[str, Facts]
     live: Mapping[str, Live] = field(default_factory=dict)
     forgotten: Mapping[str, int] = field(default_factory=dict)
+    bad: Mapping[str, int] = field(default_factory=dict)
     asked_at: float = field(default_factory=time.monotonic)
 
     @property
@@ -102,7 +104,8 @@ def _look(step: Step, output: Output, keys: Sequence[str], table: Table | None, 
         for key in keys
     }
     forgotten = {key: max(one.forgotten) for key, one in merges.items() if one.forgotten}
-    return Looked(facts, live, forgotten)
+    own = {key: table.has_member(output.name, key, attempt.chain.number) for key in keys if key not in mine}
+    return Looked(facts, live, forgotten, {key: version for key, version in own.items() if version})
 
 
 def live_of(step: Step, output: Output, key: str, table: Table, *, own: bool = False) -> Live | None:
@@ -123,7 +126,8 @@ def live_of(step: Step, output: Output, key: str, table: Table, *, own: bool = F
 def committed_by_chain(step: Step, output: Output, keys: Sequence[str], table: Table) -> dict[str, Rival]:
     """This chain's checkpoints that are not undone: live in the table, or in the event log.
 
-    Of what it has appended or merged the table's entry alone is enough. Raises CheckFailed where that was found bad.
+    Of what it has appended or merged the table's entry alone is enough. Raises CheckFailed where that was found bad, unless
+    another chain has merged upon it since: this one may have to give way to that.
     """
     undone = table.undone()
     bad_before = _failed_check(step, output)
@@ -153,6 +157,8 @@ def committed_by_chain(step: Step, output: Output, keys: Sequence[str], table: T
     for key in keys if output.mode is not Mode.OVERWRITE else ():
         version = table.has_member(output.name, key, chain.number)
         if key in found or not version:
+            continue
+        if bad_before >= 0 and output.mode is Mode.MERGE and table.txns.get(names.data(output.name, key)) != version:
             continue
         if bad_before >= 0:
             raise _check_failed(step, output, key, version)
@@ -221,10 +227,16 @@ def _made_from_undone(step: Step, pins: Pins) -> bool:
 
 
 def decide(step: Step, output: Output, looked: Looked) -> rules.RangeDecision:
-    """What the attempt may do with each partition. Raises ForeignData where nobody knows whether it may be merged."""
+    """What the attempt may do with each partition. Raises ForeignData where nobody knows whether it may be merged.
+
+    Raises CheckFailed where it would be merged a second time.
+    """
     own = step.attempt
     attempt = rules.Attempt(own.chain.number, own.number, step.pins, output.mode, own.since)
     decision = rules.decide_range(looked.facts, dict.fromkeys(looked.facts, attempt))
+    for key in decision.writes if decision.all_of is None else ():
+        if key in looked.bad:
+            raise _check_failed(step, output, key, looked.bad[key])
     unsure = [key for key in decision.writes if key in looked.forgotten] if decision.all_of is None else []
     if unsure:
         version = looked.forgotten[unsure[0]]

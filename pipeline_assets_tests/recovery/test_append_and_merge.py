@@ -154,6 +154,20 @@ def test_what_a_check_refused_is_not_added_again_but_taken_back_first(
     evidence.all_told(instance, checked.table)
 
 
+def test_what_a_check_refused_and_a_newer_run_has_merged_upon_gives_way_to_that(
+    instance: dg.DagsterInstance, tables: Location, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checked = Checked("merged", dg.AssetCheckSeverity.ERROR, tables, monkeypatch)
+    checked.verdict = False
+    run = checked.run(instance, 1)
+    checked.verdict = True
+    checked.run(instance, 2)
+    assert resume(instance, run, checked.job).success
+    assert evidence.events(instance, "checked/made")[0]["checkpoint/kept"]
+    assert values(checked.table, "value") == [2]
+    assert len(evidence.writes(checked.table)) == 2
+
+
 def test_a_warning_of_a_blocking_check_refuses_nothing(
     instance: dg.DagsterInstance, tables: Location, monkeypatch: pytest.MonkeyPatch
 ) -> None:
