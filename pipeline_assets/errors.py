@@ -6,7 +6,8 @@
     │   │   └── MissingSource       stages/source.py
     │   ├── GivenUp                 this attempt may not commit any more
     │   ├── DamagedTable
-    │   │   └── VersionGone         delta/scan.py: the table is whole, an older version of it is not
+    │   │   ├── VersionGone         delta/scan.py: the table is whole, an older version of it is not
+    │   │   └── DataFileGone        a file of its newest version is not there
     │   ├── UnsupportedTable
     │   ├── ForeignData
     │   │   └── ChangedUnderHold    delta/restorable.py

@@ -27,6 +27,20 @@ class VersionGone(DamagedTable):
         )
 
 
+class DataFileGone(DamagedTable):
+    """A data file of a table's newest version is not there; what else the table holds is whole."""
+
+    def __init__(self, *, table: str, version: int, file: str) -> None:
+        self.table, self.version, self.file = table, version, file
+        self.why = f"version {version}: its data file {file} is gone (a VACUUM, or a person)"
+        PermanentError.__init__(
+            self,
+            f"The Delta table {table} cannot be read where it needs its data file {file}, which is gone (a VACUUM, or a "
+            "person). Nothing was read or written. Bring it back from a backup, or make what was in it again, by a new run "
+            "of the stage that writes it.",
+        )
+
+
 def scan(
     location: Location,
     version: int,
@@ -96,14 +110,18 @@ def open_at(location: Location, version: int, mend: str = "") -> DeltaTable:
         raise _gone(location, version, why, mend) from error
 
 
-def _gone(location: Location, version: int, why: str, mend: str) -> DamagedTable:
-    """VersionGone where the table's newest version is another and can be read, else DamagedTable."""
+def _gone(location: Location, version: int, why: str, mend: str, file: str | None = None) -> DamagedTable:
+    """VersionGone where the table's newest version is another and can be read, else what is wrong with the table.
+
+    file: the data file that is not there.
+    """
+    damaged = DamagedTable(table=location.uri, why=f"version {version}: {why}")
     try:
         newest = DeltaTable(location.uri, storage_options=location.options)
     except DeltaError:
-        return DamagedTable(table=location.uri, why=f"version {version}: {why}")
+        return damaged
     if newest.version() == version or location.first_missing(lambda: paths_of(newest, None)) is not None:
-        return DamagedTable(table=location.uri, why=f"version {version}: {why}")
+        return damaged if file is None else DataFileGone(table=location.uri, version=version, file=file)
     return VersionGone(table=location.uri, version=version, newest=newest.version(), why=why, mend=mend)
 
 
@@ -123,7 +141,8 @@ def _refuse_missing_files(
     """Say which data file is gone, before a reader says so half way."""
     missing = location.first_missing(lambda: paths_of(delta, partitions))
     if missing is not None:
-        raise _gone(location, delta.version(), f"its data file {missing} is gone (a VACUUM, or a person)", mend)
+        why = f"its data file {missing} is gone (a VACUUM, or a person)"
+        raise _gone(location, delta.version(), why, mend, missing)
 
 
 def _refuse_unreadable(location: Location, delta: DeltaTable) -> None:

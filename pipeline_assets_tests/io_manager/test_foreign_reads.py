@@ -89,7 +89,7 @@ def test_where_the_newest_version_is_damaged_too_the_table_is(instance: dg.Dagst
     for path in Path(place(root)).rglob("*.parquet"):
         path.unlink()
     said = failure(run(instance, root, [colors(), whole], selection="whole", ok=False))
-    assert "DamagedTable" in said
+    assert "DataFileGone" in said
     assert "VersionGone" not in said
 
 
