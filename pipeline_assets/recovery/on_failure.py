@@ -33,16 +33,22 @@ class OnFailure:
         return min(self.backoff * 2.0 ** min(nth, 60) * (1 + jitter), LONGEST)
 
 
-def on_failure(action: str, *, times: int = 3, backoff: float = 60.0) -> dict[str, str]:
+def on_failure(action: str, *, times: int | None = None, backoff: float | None = None) -> dict[str, str]:
     """Tags for a job whose runs are recovered by themselves: `dg.define_asset_job(..., tags=on_failure("resume"))`.
 
     action: `rollback` (what the failed run chain committed is undone), `rollback_failed` (only that of the stages that failed
-    and of what is downstream of them), `resume` (it is continued, up to `times` times a chain, after backoff * 2**n seconds,
-    with jitter). Raises ConfigurationError.
+    and of what is downstream of them), `resume` (it is continued, up to `times` times (3) a chain, after backoff (60 s)
+    * 2**n, with jitter). Raises ConfigurationError.
     """
     said = {ON_FAILURE_TAG: action}
     if action == RESUME:
-        said |= {TIMES_TAG: str(times), BACKOFF_TAG: f"{backoff:g}"}
+        said |= {TIMES_TAG: str(OnFailure.times if times is None else times)}
+        said |= {BACKOFF_TAG: f"{OnFailure.backoff if backoff is None else backoff:g}"}
+    elif times is not None or backoff is not None:
+        raise ConfigurationError(
+            f"on_failure({action!r}) has times or backoff, which say how often a run is resumed. Nothing was changed; leave "
+            "them out, or say 'resume'."
+        )
     of_tags(said, "on_failure(...)")
     return said
 
@@ -56,7 +62,7 @@ def of_tags(tags: Mapping[str, str], whose: str) -> OnFailure:
             "its job."
         )
     try:
-        times, backoff = int(tags.get(TIMES_TAG, "3")), float(tags.get(BACKOFF_TAG, "60"))
+        times, backoff = int(tags.get(TIMES_TAG, OnFailure.times)), float(tags.get(BACKOFF_TAG, OnFailure.backoff))
     except ValueError as error:
         raise ConfigurationError(
             f"{whose}: {error} in on_failure. Nothing was changed; mend the tags of its job."

@@ -8,10 +8,10 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, JobDefinition
+from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, JobDefinition, RunsFilter
 
 from pipeline_assets import checkpoint_log
-from pipeline_assets.chains import Chain, ended_at, newest_attempt, runs_of
+from pipeline_assets.chains import BEGINS_TAG, Chain, ended_at, newest_attempt, runs_of
 from pipeline_assets.delta.record import Part, chain_id
 from pipeline_assets.delta.restorable import NotRestorable, refuse_vacuum
 from pipeline_assets.io.outputs import Output
@@ -53,7 +53,8 @@ def plan_of(instance: DagsterInstance, job: JobDefinition, asked: Asked, handles
         tables = _undoing(instance, runs, chosen, planned, asked, handles)
     else:
         tables = _going_back(instance, runs, _of_pipeline(chosen, job, planned), asked, handles)
-    _refuse_nothing(asked, tables)
+    if not any(entry.undone for one in tables for entry in one.entries):
+        raise _nothing(asked, _made_anew(instance, runs))
     chains = sorted({chain for one in tables for entry in one.entries for chain in entry.chains})
     if asked.form == UNDO and runs[0].run_id not in chains:
         chains.append(runs[0].run_id)
@@ -108,7 +109,7 @@ def _going_back(
         if _is_undone(history, number):
             raise NotRolledBack(
                 f"Run {asked.run} has been rolled back itself, in {history.output.name}, so it is no state to go back to. "
-                "Nothing was changed; name another run."
+                f"Nothing was changed; name {_made_anew(instance, runs) or 'another run'}."
             )
         return later
 
@@ -215,9 +216,14 @@ def _narrowed(keys: Iterable[str], asked: Asked) -> list[str]:
     return sorted(key for key in keys if asked.partition in (None, key))
 
 
-def _refuse_nothing(asked: Asked, tables: Sequence[OfTable]) -> None:
-    if any(entry.undone for one in tables for entry in one.entries):
-        return
+def _made_anew(instance: DagsterInstance, runs: Iterable[DagsterRun]) -> str:
+    """The run that has made again, as a chain of its own (decision 0030), what was undone of some runs; if there is one."""
+    tags = [RunsFilter(tags={BEGINS_TAG: run.run_id}) for run in runs]
+    found = [run.run_id for one in tags for run in instance.get_runs(one) if run.is_success]
+    return f"run {found[-1]}, which made it again" if found else ""
+
+
+def _nothing(asked: Asked, anew: str) -> NothingToUndo:
     narrowed = "".join(
         f" of {what} {name}"
         for what, name in (("stage", ", ".join(asked.named)), ("partition", asked.partition))
@@ -228,7 +234,8 @@ def _refuse_nothing(asked: Asked, tables: Sequence[OfTable]) -> None:
         if asked.form == UNDO
         else f"No later run changed anything{narrowed}"
     )
-    raise NothingToUndo(f"{what} that could be undone. Nothing was changed.")
+    name = f"; name {anew}" if anew and asked.form == UNDO else ""
+    return NothingToUndo(f"{what} that could be undone. Nothing was changed{name}.")
 
 
 def _fence(instance: DagsterInstance, chain: str, tables: Sequence[OfTable], asked: Asked) -> int:

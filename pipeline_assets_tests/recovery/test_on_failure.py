@@ -295,6 +295,8 @@ def test_a_run_of_any_assets_is_of_the_smallest_job_that_has_them_all(
         ({"action": "resume", "times": "often"}, "invalid literal"),
         ({"action": "resume", "backoff": -1}, "backoff"),
         ({"action": "resume", "backoff": float("nan")}, "backoff"),
+        ({"action": "rollback", "backoff": 5}, "leave them out"),
+        ({"action": "rollback_failed", "times": 2}, "leave them out"),
     ],
 )
 def test_what_makes_no_sense_is_refused_where_it_is_said(said: dict[str, Any], why: str) -> None:

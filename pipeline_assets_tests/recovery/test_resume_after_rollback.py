@@ -13,7 +13,7 @@ from pipeline_assets.recovery.plan import AGAIN, FINISHED, LEFT, Kept, Plan
 from pipeline_assets.recovery.refresh import refresh
 from pipeline_assets.recovery.resume import NotResumable, planned, resumable, resume
 from pipeline_assets.recovery.rollback import roll_back
-from pipeline_assets.recovery.rollback_plan import TO, UNDO, Asked
+from pipeline_assets.recovery.rollback_plan import TO, UNDO, Asked, NotRolledBack
 from pipeline_assets.settings import io_manager
 from pipeline_assets_tests.recovery import evidence
 from pipeline_assets_tests.recovery.journal import Journal
@@ -60,6 +60,8 @@ def test_what_was_made_from_what_was_undone_is_made_again_too_as_a_chain_of_its_
     evidence.all_lawful(shop.instance, shop.places())
     with pytest.raises(NotResumable):
         resume(shop.instance, second, shop.job)
+    with pytest.raises(NotRolledBack, match=f"name run {done.run_id}, which made it again"):
+        shop.back_to(second)
 
 
 def test_a_resume_that_begins_so_and_fails_is_continued_where_it_failed(shop: Shop) -> None:
@@ -85,6 +87,8 @@ def test_where_nothing_is_left_of_an_input_a_refresh_starts_nothing_and_names_wh
     assert f"nothing is there any more. Nothing was started for it; `pipeline-assets resume {first}`" in refused.failure
     assert resume(shop.instance, first, shop.job).success
     assert (shop.values(), is_owed(shop)) == ({"a": 1, "b": 1, "c": 1}, [])
+    with pytest.raises(NotRolledBack, match=r"could be undone. Nothing was changed; name run .*, which made it again"):
+        shop.undo(first, stage="shop/a")
 
 
 def test_what_precedes_the_undone_stage_is_not_made_again(shop: Shop) -> None:
