@@ -89,7 +89,8 @@ def _look(step: Step, output: Output, keys: Sequence[str], table: Table | None, 
     ]
     fence = table.txns.get(names.fence(attempt.chain.number), 0)
     mine = committed_by_chain(step, output, keys, table)
-    live = {key: found for key in keys if (found := live_of(step, output, key, table, own=key in mine)) is not None}
+    kept = keys if output.mode is Mode.APPEND else mine
+    live = {key: found for key in keys if (found := live_of(step, output, key, table, stays=key in kept)) is not None}
     others = [key for key in keys if key not in mine and key in live] if output.mode is Mode.MERGE else []
     merges = merges_of_others(step, output, others, table) if others and output.asset_key is not None else {}
     facts = {
@@ -104,17 +105,18 @@ def _look(step: Step, output: Output, keys: Sequence[str], table: Table | None, 
         for key in keys
     }
     forgotten = {key: max(one.forgotten) for key, one in merges.items() if one.forgotten}
-    own = {key: table.has_member(output.name, key, attempt.chain.number) for key in keys if key not in mine}
-    return Looked(facts, live, forgotten, {key: version for key, version in own.items() if version})
+    left = [key for key in keys if key not in mine] if output.mode is Mode.MERGE else []
+    bad = {key: at for key in left if (at := table.has_member(output.name, key, attempt.chain.number))}
+    return Looked(facts, live, forgotten, bad)
 
 
-def live_of(step: Step, output: Output, key: str, table: Table, *, own: bool = False) -> Live | None:
+def live_of(step: Step, output: Output, key: str, table: Table, *, stays: bool = False) -> Live | None:
     """The live checkpoint of a partition. Raises ForeignData where nobody knows any more what it was made from.
 
-    own: whether the chain has committed here, so that nothing is replaced.
+    stays: whether nothing is replaced, since the chain has committed here, or appends.
     """
     live = table.live(output.name, key, memory_of(step, output, table))
-    if live is not None and live.part is None and step.instance is not None and not own:
+    if live is not None and live.part is None and step.instance is not None and not stays:
         raise ForeignData(
             table=output.location.uri,
             why=f"version {live.version} was written as {output.name}, but neither the table's log nor Dagster's event "
@@ -126,8 +128,8 @@ def live_of(step: Step, output: Output, key: str, table: Table, *, own: bool = F
 def committed_by_chain(step: Step, output: Output, keys: Sequence[str], table: Table) -> dict[str, Rival]:
     """This chain's checkpoints that are not undone: live in the table, or in the event log.
 
-    Of what it has appended or merged the table's entry alone is enough. Raises CheckFailed where that was found bad, unless
-    another chain has merged upon it since: this one may have to give way to that.
+    Where log clean-up took the commit the table's entry alone is enough. Raises CheckFailed where what it has appended or
+    merged was found bad, unless another chain has merged upon it since: this one may have to give way to that.
     """
     undone = table.undone()
     bad_before = _failed_check(step, output)
@@ -154,13 +156,16 @@ def committed_by_chain(step: Step, output: Output, keys: Sequence[str], table: T
         for key, committed in told.items():
             for one in committed:
                 note(key, one.version, one.part)
-    for key in keys if output.mode is not Mode.OVERWRITE else ():
-        version = table.has_member(output.name, key, chain.number)
-        if key in found or not version:
+    for key in keys:
+        version = _own_version(output, key, table, chain.number)
+        if key in found or version is None:
             continue
-        if bad_before >= 0 and output.mode is Mode.MERGE and table.txns.get(names.data(output.name, key)) != version:
-            continue
-        if bad_before >= 0:
+        if output.mode is Mode.OVERWRITE:
+            if bad_before >= 0 or table.record_at(version) is not None:
+                continue  # it does not count, and is replaced
+        elif bad_before >= 0:
+            if output.mode is Mode.MERGE and table.txns.get(names.data(output.name, key)) != version:
+                continue
             raise _check_failed(step, output, key, version)
         found[key] = Rival(Part(chain.first, 0).name(output.name, key), version)  # when, and from what, nobody knows
     return found

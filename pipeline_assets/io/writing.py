@@ -1,6 +1,7 @@
 """Writing an output exactly once: decide, write the files, decide again, commit."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 import polars as pl
@@ -164,10 +165,13 @@ class Writer:
         self._commit(attempt, lambda: None)
 
     def _commit(self, attempt: Try, discard: Callable[[], None]) -> None:
-        """Decide and try until it is settled. An error keeps the files: the commit may still be on its way."""
+        """Decide and try until it is settled. An error keeps the files: the commit may still be on its way.
+
+        Who lost a try to another writer queues up with those of this host; most meet none.
+        """
         deadline = Deadline(self.output.settings.commit_seconds)
         while True:
-            with courtesy_lock(self.output.location):
+            with courtesy_lock(self.output.location) if deadline.tries else nullcontext():
                 self._refresh()
                 looked, decision = self._decide()
                 if isinstance(decision.all_of, (Refuse, Again)):

@@ -107,16 +107,13 @@ class Looking:
         parts = (self._parts(output, table, partition) if table is not None else None) or []
         return [one for one in parts if any(self.read_undone(output, partition, one, name) for name in one.pins)]
 
-    def makers_of_what_is_gone(self, output: Output, partition: str, name: str) -> list[str]:
-        """The chains whose undone data a partition was made from, where of that input nothing is there any more."""
+    def makers_of_what_is_gone(self, output: Output, partition: str, name: str, stale: Iterable[Part]) -> list[str]:
+        """The chains whose undone data a partition's stale checkpoints read, where that input has nothing any more."""
         table = self.table(name)
-        keys = self.keys_read(output, partition, name)
-        if table is None or any(parts_at(table, self.outputs[name], keys, table.version).values()):
+        if table is None or self._shows_something(table, output, partition, name):
             return []
-        read = [
-            parts_at(table, self.outputs[name], keys, one.pins[name].version)
-            for one in self.made_from_undone(output, partition)
-        ]
+        keys = self.keys_read(output, partition, name)
+        read = [parts_at(table, self.outputs[name], keys, one.pins[name].version) for one in stale if name in one.pins]
         return list(dict.fromkeys(part.chain for parts in read for some in parts.values() for part in some))
 
     def suspects(self, output: Output) -> list[str]:
@@ -229,11 +226,13 @@ class Looking:
         if output.asset_key is None:
             return ()
         ours = {name: table for name in self._inputs(output.name) if (table := self.table(name)) is not None}
-        there = [
-            any(parts_at(table, self.outputs[name], self.keys_read(output, partition, name), table.version).values())
-            for name, table in ours.items()
-        ]
+        there = [self._shows_something(table, output, partition, name) for name, table in ours.items()]
         return tuple(sorted(ours)) if there and all(there) else ()
+
+    def _shows_something(self, table: Table, output: Output, partition: str, name: str) -> bool:
+        """Whether an input's table has data now in what a partition of an output reads of it."""
+        keys = self.keys_read(output, partition, name)
+        return any(parts_at(table, self.outputs[name], keys, table.version).values())
 
     def keys_read(self, output: Output, partition: str, name: str) -> list[str]:
         """The partitions of an input that a partition of an output reads."""

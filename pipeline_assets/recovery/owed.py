@@ -81,10 +81,11 @@ def _judged(
 ) -> Owed:
     if why != STALE:
         return Owed(output.name, partition, why, inputs)
-    chains = tuple(dict.fromkeys(part.chain for part in looking.made_from_undone(output, partition)))
+    stale = looking.made_from_undone(output, partition)
+    chains = tuple(dict.fromkeys(part.chain for part in stale))
     if output.mode is not Mode.OVERWRITE:
         return Owed(output.name, partition, why, inputs, undo=chains)
-    makers = [maker for name in inputs for maker in looking.makers_of_what_is_gone(output, partition, name)]
+    makers = [maker for name in inputs for maker in looking.makers_of_what_is_gone(output, partition, name, stale)]
     there = [maker for maker in makers if instance.has_run(maker)]
     undo = chains if makers and not there else ()
     return Owed(output.name, partition, why, inputs, run=there[0] if there else None, undo=undo)

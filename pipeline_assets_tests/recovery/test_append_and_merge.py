@@ -195,6 +195,29 @@ def test_what_was_added_before_log_clean_up_is_not_added_again_though_only_an_en
     assert each.values == AFTER_ALL[each.name]
 
 
+def test_nor_is_what_it_replaced(instance: dg.DagsterInstance, tables: Location) -> None:
+    each = Ledger(instance, tables, "replaced")
+    each.run(1)
+    run = each.killed(2)
+    each.clean_up()
+    assert each.resume(run).success
+    assert each.values == [2]
+    assert each.event["checkpoint/adopted"]
+    assert (each.event["delta/version"], each.event["checkpoint/chain"]) == (1, run)
+    assert len(evidence.events(instance, "ledger/replaced")) == 2
+    each.run(3)
+    assert each.values == [3]
+
+
+def test_another_run_appends_beside_what_only_an_entry_knows_of(instance: dg.DagsterInstance, tables: Location) -> None:
+    each = Ledger(instance, tables, "appended")
+    run = each.killed(1)
+    each.clean_up()
+    each.run(2)
+    assert each.resume(run).success
+    assert each.values == [1, 2]
+
+
 def test_nor_when_somebody_has_adopted_it_in_between(instance: dg.DagsterInstance, tables: Location) -> None:
     each = Ledger(instance, tables, "appended")
     run = each.killed(1)
