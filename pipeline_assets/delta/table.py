@@ -171,10 +171,11 @@ class Table:
 
     def others(self, output: str) -> dict[str, set[str]]:
         """For each partition the other outputs that say of themselves that their data is live there."""
-        own = names.data(output, names.WHOLE).removesuffix(names.WHOLE)
+        every, own = f"{names.PREFIX}/data/", names.data(output, names.WHOLE).removesuffix(names.WHOLE)
+        theirs = [one for one in self.txns if one.startswith(every) and not one.startswith(own)]
         found: dict[str, set[str]] = {}
-        for app_id in self.txns:
-            if not app_id.startswith(own) and (said := names.parse(app_id)) is not None and said[0] == "data":
+        for said in map(names.parse, theirs):
+            if said is not None:
                 _, owner, key = said
                 if self.txns.get(names.chain(owner, key)):
                     found.setdefault(key, set()).add(owner)
