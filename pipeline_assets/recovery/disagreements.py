@@ -74,7 +74,8 @@ class Comparing:
 
     def damaged(self, output: Output, error: DamagedTable) -> Disagreement:
         """A table that cannot be read."""
-        return Disagreement(output.name, WHOLE, UNREADABLE, error.why, f"pipeline-assets doctor{self.more}")
+        why = f"its table at {output.location.uri} cannot be read: {error.why}"
+        return Disagreement(output.name, WHOLE, UNREADABLE, why, f"pipeline-assets doctor{self.more}")
 
     def _again(self, output: Output) -> str:
         return f"dagster asset materialize --select {output.name}{self.more or ' -m MODULE'}"
