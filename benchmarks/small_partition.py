@@ -146,11 +146,13 @@ def verdict(found: dict[str, Numbers]) -> str:
     lines = []
     for when in WINDOWS:
         numbers = {name.removesuffix(f" {when} (ms)"): one for name, one in found["in_turns"].items() if when in name}
-        added = numbers["bare_inside - nothing"]
+        added, bare = numbers["bare_inside - nothing"], numbers["bare"]
         lines.append(
             f"{when}: ours adds {numbers['ours - idle']:.1f} ms to the idle one, a bare write {added:.1f} in the same place: "
             f"{numbers['ours - idle'] / added:.2f} × (target 1.0). Of that {numbers['ours writes']:.1f} and "
-            f"{numbers['bare_inside writes']:.1f} in `handle_output`; the bare write alone takes {numbers['bare']:.1f}"
+            f"{numbers['bare_inside writes']:.1f} in `handle_output`. "
+            f"Of the bare write alone ({bare:.1f} ms) ours adds {numbers['ours - idle'] / bare:.2f} × to the idle one, and "
+            f"{numbers['ours - nothing'] / bare:.2f} × to one without configuration"
         )
     return "\n".join(lines)
 

@@ -161,13 +161,22 @@ class NotNew(PermanentError):
 class CheckFailed(PermanentError):
     """What a run chain has appended or merged, and a blocking check refused: its rows stay, and are not added again."""
 
-    def __init__(self, *, output: str, partition: str, added: str, table: str, version: int, run: str) -> None:
-        """added: `appended` or `merged`. run: a run of the chain."""
+    def __init__(
+        self, *, output: str, partition: str, added: str, table: str, version: int, run: str, beneath: bool = False
+    ) -> None:
+        """added: `appended` or `merged`. run: a run of the chain. beneath: whether others have merged on top."""
         self.output, self.version = output, version
+        chosen = "" if partition == "*" else f" --partition {shlex.quote(partition)}"
+        undo = f"`pipeline-assets rollback --undo {run} --stage {output}`"
+        mend = f"{undo} takes it back, and `pipeline-assets resume {run}` then makes it again."
+        if beneath:
+            mend = (
+                f"Others have merged on top since: a new run (`dagster asset materialize --select {output}{chosen}`) merges "
+                f"what the inputs hold now. Where that leaves bad rows, undo the newer runs, then this one: {undo}."
+            )
         super().__init__(
             f"{describe(output, partition)} was not {added} again: version {version} of {table} holds what this run chain "
-            f"{added}, and a blocking check on it failed. Nothing was written. `pipeline-assets rollback --undo {run} "
-            f"--stage {output}` takes it back, and `pipeline-assets resume {run}` then makes it again."
+            f"{added}, and a blocking check on it failed. Nothing was written. {mend}"
         )
 
 

@@ -187,9 +187,9 @@ class CheckpointIOManager(dg.IOManager):
         if not keys or (own and open_table(output.location) is None):
             return _nothing(output, wants, by_partition=by_partition)
         found = read(step, output, keys, _source_run(context))
+        found.own_key = each_reads_its_own(_step_context(context), output)
         run = getattr(_step_context(context), "dagster_run", None)
         if said := warning_of(found):
-            found.own_key = each_reads_its_own(_step_context(context), output)
             context.log.warning(located(said, module_of(run) if run is not None else None))
         absent = missing(found)
         present = [key for key in keys if key not in set(absent)]

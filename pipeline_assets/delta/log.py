@@ -33,7 +33,8 @@ _FILE_ACTIONS = ('{"add"', '{"remove"', '{"cdc"')
 class Commit:
     """One version of a table as its log entry tells it, without its file actions.
 
-    schema: the columns (`schemaString`) where the entry says them: a creation, new columns, new properties.
+    schema, table_id: the columns (`schemaString`) and the table's id where the entry says them: a creation, new columns, new
+    properties; another table made in the same folder has another id.
     """
 
     version: int
@@ -41,6 +42,7 @@ class Commit:
     txns: Mapping[str, int] = field(default_factory=dict)
     changes_data: bool = False
     schema: str | None = None
+    table_id: str | None = None
 
     @cached_property
     def record(self) -> Record | None:
@@ -62,34 +64,40 @@ class Commit:
 class TableLog:
     """The log of one Delta table (one metadata id); what was read stays, since versions never change."""
 
-    def __init__(self, location: Location) -> None:
-        self.location = location
+    def __init__(self, location: Location, table_id: str) -> None:
+        self.location, self.table_id = location, table_id
         self._commits: dict[int, Commit | None] = {}
         self._txns: tuple[int, dict[str, int]] | None = None
 
     def txns(self, version: int) -> Mapping[str, int]:
         """All our `txn` entries as of a version. Raises DamagedTable where the log has a gap."""
         known = self._txns
-        if known is None or known[0] > version:
-            known = self._from_checkpoint(version)
-        if known[0] == version:
+        if known is not None and known[0] == version:
             return known[1]
-        entries = self._forward(known, version)
-        if entries is None:  # log clean-up has taken some of it since: a checkpoint has the rest
-            entries = self._forward(self._from_checkpoint(version), version)
+        entries = self._forward(*known, self.table_id, version) if known is not None and known[0] < version else None
+        if (
+            entries is None
+        ):  # nothing is known yet, or log clean-up has taken some of it since: a checkpoint has the rest
+            entries = self._forward(*self._from_checkpoint(version), version)
         if entries is None:
             raise DamagedTable(table=self.location.uri, why=f"its log has no entries up to version {version}")
         if self._txns is None or version >= self._txns[0]:
             self._txns = version, entries
         return entries
 
-    def _forward(self, known: tuple[int, Mapping[str, int]], version: int) -> dict[str, int] | None:
-        """What is known, and what the entries after it say; None where one of them is gone."""
-        at, entries = known[0], dict(known[1])
+    def _forward(self, at: int, known: Mapping[str, int], table_id: str, version: int) -> dict[str, int] | None:
+        """What is known at a version of a table, and what the entries after it say; None where one of them is gone.
+
+        Those of another table, which this one was made in the place of, do not count.
+        """
+        entries = dict(known)
         for number in range(at + 1, version + 1):
             commit = self.commit(number)
             if commit is None:
                 return None
+            if commit.table_id not in (None, table_id):
+                table_id = str(commit.table_id)
+                entries.clear()
             entries.update(commit.txns)
         return entries
 
@@ -116,25 +124,28 @@ class TableLog:
         lines = content.splitlines()
         return [json.loads(line)[kind] for kind in kinds for line in lines if line.startswith(f'{{"{kind}"')]
 
-    def _from_checkpoint(self, version: int) -> tuple[int, dict[str, int]]:
+    def _from_checkpoint(self, version: int) -> tuple[int, dict[str, int], str]:
+        """The version of the newest one up to a version, its entries, and the table's id there."""
         names = [(int(found[1]), name) for name in self.location.names(LOG) if (found := CHECKPOINT.match(name))]
         newest = max((number for number, _ in names if number <= version), default=-1)
         entries: dict[str, int] = {}
+        table_id = ""
         for path in [f"{LOG}/{name}" for number, name in names if number == newest]:
             with self.location.files.open_input_file(
                 path
             ) as file:  # `pq.read_table` would import pandas, for half a second
-                entries_there = pq.ParquetFile(file).read(columns=["txn"])["txn"]
-            for txn in filter(None, entries_there.to_pylist()):
+                actions = pq.ParquetFile(file).read(columns=["txn", "metaData.id"])
+            table_id = next((one["id"] for one in actions["metaData"].drop_null().to_pylist() if one["id"]), table_id)
+            for txn in actions["txn"].drop_null().to_pylist():
                 if txn["appId"].startswith(f"{PREFIX}/"):
                     entries[txn["appId"]] = txn["version"]
-        return newest, entries
+        return newest, entries, table_id
 
     def _parse(self, version: int, content: bytes) -> Commit:
         info: dict[str, Any] = {}
         txns: dict[str, int] = {}
         data = False
-        schema: str | None = None
+        metadata: dict[str, Any] = {}
         for line in content.decode().splitlines():
             if line.startswith(_FILE_ACTIONS):
                 data = data or '"dataChange":true' in line
@@ -148,9 +159,9 @@ class TableLog:
             elif "txn" in action and action["txn"]["appId"].startswith(f"{PREFIX}/"):
                 txns[action["txn"]["appId"]] = action["txn"]["version"]
             elif "metaData" in action:
-                schema = action["metaData"]["schemaString"]
+                metadata = action["metaData"]
         self._refuse_cut_off(version, content, info, txns)
-        return Commit(version, info, txns, data, schema)
+        return Commit(version, info, txns, data, metadata.get("schemaString"), metadata.get("id"))
 
     def _refuse_cut_off(self, version: int, content: bytes, info: Mapping[str, Any], txns: Mapping[str, int]) -> None:
         """A file that a crash cut off between two lines is an entry of its own, to Delta. Ours end with what they count."""
@@ -171,6 +182,6 @@ def entry_of(version: int) -> str:
 
 
 @lru_cache(maxsize=256)
-def log_of(location: Location, table_id: str) -> TableLog:  # noqa: ARG001  part of the cache's key
+def log_of(location: Location, table_id: str) -> TableLog:
     """The remembered log of a table; a table that was made anew has an id, and a log, of its own."""
-    return TableLog(location)
+    return TableLog(location, table_id)

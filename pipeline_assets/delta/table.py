@@ -79,14 +79,16 @@ class Table:
 
     def refresh(self) -> None:
         """To the newest version; also when the table was dropped and made anew. Raises DamagedTable."""
-        if self.still_there():
+        is_it = self.still_there()
+        if is_it:
             if self._nothing_came():
                 return
             try:
                 self.delta.update_incremental()
             except DeltaError as error:
                 raise DamagedTable(table=self.location.uri, why=str(error)) from error
-        else:
+            is_it = str(self.delta.metadata().id) == self.id  # not where one was made in its place, in the same log
+        if not is_it:
             fresh = open_table(self.location)
             if fresh is None:
                 raise DamagedTable(table=self.location.uri, why="it was dropped while it was in use")

@@ -33,13 +33,11 @@ class Looked:
     """The facts of each partition at one version, and the live checkpoints that they were found in.
 
     forgotten: for each partition the newest merge that may be newer than what this attempt would merge, and nobody knows.
-    bad: the version that holds what the chain has merged, a check has refused, and others have merged upon.
     """
 
     facts: Mapping[str, Facts]
     live: Mapping[str, Live] = field(default_factory=dict)
     forgotten: Mapping[str, int] = field(default_factory=dict)
-    bad: Mapping[str, int] = field(default_factory=dict)
     asked_at: float = field(default_factory=time.monotonic)
 
     @property
@@ -89,7 +87,7 @@ def _look(step: Step, output: Output, keys: Sequence[str], table: Table | None, 
     ]
     fence = table.txns.get(names.fence(attempt.chain.number), 0)
     mine = committed_by_chain(step, output, keys, table)
-    kept = keys if output.mode is Mode.APPEND else mine
+    kept = keys if output.mode is Mode.APPEND or output.asset_key is None else mine
     live = {key: found for key in keys if (found := live_of(step, output, key, table, stays=key in kept)) is not None}
     others = [key for key in keys if key not in mine and key in live] if output.mode is Mode.MERGE else []
     merges = merges_of_others(step, output, others, table) if others and output.asset_key is not None else {}
@@ -105,15 +103,13 @@ def _look(step: Step, output: Output, keys: Sequence[str], table: Table | None, 
         for key in keys
     }
     forgotten = {key: max(one.forgotten) for key, one in merges.items() if one.forgotten}
-    left = [key for key in keys if key not in mine] if output.mode is Mode.MERGE else []
-    bad = {key: at for key in left if (at := table.has_member(output.name, key, attempt.chain.number))}
-    return Looked(facts, live, forgotten, bad)
+    return Looked(facts, live, forgotten)
 
 
 def live_of(step: Step, output: Output, key: str, table: Table, *, stays: bool = False) -> Live | None:
     """The live checkpoint of a partition. Raises ForeignData where nobody knows any more what it was made from.
 
-    stays: whether nothing is replaced, since the chain has committed here, or appends.
+    stays: whether that does not matter: the chain has committed here, or appends, or it is an op's, whose run is alone.
     """
     live = table.live(output.name, key, memory_of(step, output, table))
     if live is not None and live.part is None and step.instance is not None and not stays:
@@ -128,8 +124,7 @@ def live_of(step: Step, output: Output, key: str, table: Table, *, stays: bool =
 def committed_by_chain(step: Step, output: Output, keys: Sequence[str], table: Table) -> dict[str, Rival]:
     """This chain's checkpoints that are not undone: live in the table, or in the event log.
 
-    Where log clean-up took the commit the table's entry alone is enough. Raises CheckFailed where what it has appended or
-    merged was found bad, unless another chain has merged upon it since: this one may have to give way to that.
+    Of what it has appended or merged the table's entry alone is enough. Raises CheckFailed where that was found bad.
     """
     undone = table.undone()
     bad_before = _failed_check(step, output)
@@ -142,7 +137,7 @@ def committed_by_chain(step: Step, output: Output, keys: Sequence[str], table: T
 
     chain = step.attempt.chain
     for key in keys:
-        version = _own_version(output, key, table, chain.number)
+        version = own_version(output, key, table, chain.number)
         record = table.record_at(version) if version is not None else None
         own = record.parts.get(key) if record is not None and table.made(record) else None
         if version is not None and own is not None:
@@ -156,17 +151,13 @@ def committed_by_chain(step: Step, output: Output, keys: Sequence[str], table: T
         for key, committed in told.items():
             for one in committed:
                 note(key, one.version, one.part)
-    for key in keys:
-        version = _own_version(output, key, table, chain.number)
-        if key in found or version is None:
+    for key in keys if output.mode is not Mode.OVERWRITE else ():
+        version = own_version(output, key, table, chain.number)
+        record = table.record_at(version) if version is not None else None
+        if key in found or version is None or (record is not None and not table.made(record)):
             continue
-        if output.mode is Mode.OVERWRITE:
-            if bad_before >= 0 or table.record_at(version) is not None:
-                continue  # it does not count, and is replaced
-        elif bad_before >= 0:
-            if output.mode is Mode.MERGE and table.txns.get(names.data(output.name, key)) != version:
-                continue
-            raise _check_failed(step, output, key, version)
+        if bad_before >= 0:
+            raise _check_failed(step, output, key, table, version)
         found[key] = Rival(Part(chain.first, 0).name(output.name, key), version)  # when, and from what, nobody knows
     return found
 
@@ -179,7 +170,8 @@ def outcome_of(step: Step, output: Output, table: Table, key: str, checkpoint: R
     return Outcome(checkpoint.version, part, flag)
 
 
-def _own_version(output: Output, key: str, table: Table, chain: int) -> int | None:
+def own_version(output: Output, key: str, table: Table, chain: int) -> int | None:
+    """The version at which a chain (its number) wrote what is live of it in a partition, by the table's entries."""
     if output.mode is not Mode.OVERWRITE:
         return table.has_member(output.name, key, chain) or None
     if table.txns.get(names.chain(output.name, key)) == chain:
@@ -187,7 +179,7 @@ def _own_version(output: Output, key: str, table: Table, chain: int) -> int | No
     return None
 
 
-def _check_failed(step: Step, output: Output, key: str, version: int) -> CheckFailed:
+def _check_failed(step: Step, output: Output, key: str, table: Table, version: int) -> CheckFailed:
     return CheckFailed(
         output=output.name,
         partition=key,
@@ -195,6 +187,7 @@ def _check_failed(step: Step, output: Output, key: str, version: int) -> CheckFa
         table=output.location.uri,
         version=version,
         run=step.attempt.run_id,
+        beneath=output.mode is Mode.MERGE and table.txns.get(names.data(output.name, key)) != version,
     )
 
 
@@ -232,16 +225,10 @@ def _made_from_undone(step: Step, pins: Pins) -> bool:
 
 
 def decide(step: Step, output: Output, looked: Looked) -> rules.RangeDecision:
-    """What the attempt may do with each partition. Raises ForeignData where nobody knows whether it may be merged.
-
-    Raises CheckFailed where it would be merged a second time.
-    """
+    """What the attempt may do with each partition. Raises ForeignData where nobody knows whether it may be merged."""
     own = step.attempt
     attempt = rules.Attempt(own.chain.number, own.number, step.pins, output.mode, own.since)
     decision = rules.decide_range(looked.facts, dict.fromkeys(looked.facts, attempt))
-    for key in decision.writes if decision.all_of is None else ():
-        if key in looked.bad:
-            raise _check_failed(step, output, key, looked.bad[key])
     unsure = [key for key in decision.writes if key in looked.forgotten] if decision.all_of is None else []
     if unsure:
         version = looked.forgotten[unsure[0]]

@@ -136,12 +136,15 @@ def names_its_columns(output: Output) -> bool:
     return output.merge.merge_type is MergeType.custom and not any("_all" in clause for clause, _ in clauses_of(output))
 
 
-def which(reads: Mapping[str, Read]) -> dict[str, str]:
-    """Which partitions of each input are read and there, as a hash: one that is there no more is a change as well."""
+def which(reads: Mapping[str, Read], key: str) -> dict[str, str]:
+    """Which partitions of each input are read for a partition and there, as a hash: one that is there no more is a change.
+
+    Of several that are made at once each is made from all that is read, unless each reads the one of its own key.
+    """
     found = {}
     for name, read in reads.items():
         written = set(read.table.written_partitions(read.output.name)) if read.table.is_ours else set(read.keys)
-        there = sorted(written & set(read.keys))
+        there = sorted(written & set([key] if read.own_key else read.keys))
         found[name] = blake2b("\0".join(there).encode(), digest_size=8).hexdigest()
     return found
 
@@ -154,8 +157,7 @@ def _notes(step: Step, output: Output, key: str, table: Table | None, one: Parti
     notes: dict[str, Any] = {}
     if step.made_by is not None:
         notes[MADE_BY] = dict(step.made_by(key))
-        if key == names.WHOLE:
-            notes[WHICH] = which(step.reads)
+        notes[WHICH] = which(step.reads, key)
     ignored = {name: found for name, read in step.reads.items() if (found := ignored_by(read, key))}
     if ignored:
         notes[FOREIGN_IGNORED] = ignored

@@ -59,7 +59,7 @@ def unchanged(
             return None
         if table.foreign_between(one, live.version, table.version) or not _from_the_same(step.reads, live.part.pins):
             return None
-        if one.key == names.WHOLE and live.part.notes.get(WHICH) != which(step.reads):
+        if live.part.notes.get(WHICH) != which(step.reads, one.key):
             return None
         outcomes[one.key] = Outcome(live.version, live.part, checkpoints.SKIPPED)
     if table.location.first_missing(lambda: table.paths(partitions)[:_FILES_LOOKED_AT]) is not None:

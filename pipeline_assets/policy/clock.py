@@ -29,11 +29,12 @@ _STORING = ("dagster._core.instance", "dagster._core.storage")
 class TimeIsUp(BaseException):
     """Raised inside a stage when its time is up; no `Exception`, so that a stage which catches those ends as well.
 
-    clock: whose time; None where Python raised it in another thread than the main one, whose own it is.
+    clock: whose time; None where Python raised it in another thread than the main one, whose own it is, and where polars made
+    it anew from its text, which runs a function of the user's in the thread that asked.
     """
 
-    def __init__(self, clock: "Clock | None" = None) -> None:
-        self.clock = clock
+    def __init__(self, clock: "Clock | str | None" = None) -> None:
+        self.clock = clock if isinstance(clock, Clock) else None
         super().__init__()
 
 

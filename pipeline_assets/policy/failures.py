@@ -23,16 +23,13 @@ def classify(error: BaseException, transient: Sequence[Rule] = (), permanent: Se
     URLError around the socket's. So does an exception whose class tells nothing, as RuntimeError or one of the user's
     own, but only to what it was raised `from`: that is its author's word for the reason. What was merely being handled
     (`__context__`) counts for nothing, as a KeyError in an `except ConnectionError` is a bug; nor does a class that
-    tells something, as ValueError, ask its cause. Rules are asked about each exception on the way.
+    tells something, as ValueError, ask its cause. Of a group each exception is asked. Rules are asked about each on the way.
 
     What nobody knows is permanent, as ProgrammingError. So is MemoryError, which the same rows meet again, and a panic
     of a Rust library unless its text is a storage's. Interrupts (KeyboardInterrupt, SystemExit, GeneratorExit,
     DagsterExecutionInterruptedError) are no failures: callers let them pass and never ask.
     """
-    grouped = getattr(error, "exceptions", None)
-    if isinstance(grouped, tuple) and grouped:
-        return _worst([classify(one, transient, permanent) for one in grouped])
-    layers = list(_layers(error))
+    layers = list(_layers(error, lambda one: classify(one, transient, permanent)))
     verdict = next((found for _, found in reversed(layers) if isinstance(found, Verdict)), None)
     verdict = verdict or named(ProgrammingError, error)
     if any(_matches(one, permanent) for one, _ in layers):
@@ -52,17 +49,27 @@ def _matches(error: BaseException, rules: Sequence[Rule]) -> bool:
     return any(isinstance(error, rule) if isinstance(rule, type) else rule(error) for rule in rules)
 
 
-def _layers(error: BaseException) -> Iterator[tuple[BaseException, Finding]]:
-    """The exception and those that it hands the question on to, each with what was found; the last may have a verdict."""
+def _layers(error: BaseException, judge: Callable[[BaseException], Verdict]) -> Iterator[tuple[BaseException, Finding]]:
+    """The exception and those that it hands the question on to, each with what was found; the last may have a verdict.
+
+    judge: what one of a group means.
+    """
     one: BaseException | None = error
     seen: set[int] = set()
     while one is not None and id(one) not in seen:
         seen.add(id(one))
-        found = _found(one)
+        group = _members(one)
+        found = _worst([judge(each) for each in group]) if group else _found(one)
         yield one, found
         if isinstance(found, Verdict):
             return
         one = found or one.__cause__
+
+
+def _members(error: BaseException) -> Sequence[BaseException]:
+    """The exceptions of a group, also of the backport's; of another one none."""
+    found = getattr(error, "exceptions", None)
+    return found if isinstance(found, tuple) and all(isinstance(one, BaseException) for one in found) else ()
 
 
 def _found(error: BaseException) -> Finding:

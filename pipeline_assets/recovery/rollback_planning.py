@@ -19,6 +19,7 @@ from pipeline_assets.io.partitions import partitions_among
 from pipeline_assets.processes import is_gone
 from pipeline_assets.recovery.code_location import ANY_ASSETS
 from pipeline_assets.recovery.places import elsewhere
+from pipeline_assets.recovery.rollback_forgotten import refuse_later, refuse_own
 from pipeline_assets.recovery.rollback_plan import UNDO, Asked, NotRolledBack, OfTable, Plan
 from pipeline_assets.recovery.rollback_targets import NEVER, History, Moment, Wanted, refuse_unrestorable
 from pipeline_assets.recovery.tables import Handles, NoSuchStage, Outputs, outputs_of, planned_by
@@ -82,6 +83,7 @@ def _undoing(
             and not _says_all(history, checkpoint_log.searched_since(instance, chain))
         ):
             found = checkpoint_log.of_chain(instance, chain, output.asset_key, keys, history.table.id)
+        refuse_own(history, keys, number, found)
         return {key: [one.part for one in found.get(key, ())] for key in keys}
 
     def mine(moment: Moment) -> bool:
@@ -111,6 +113,8 @@ def _going_back(
                 f"Run {asked.run} has been rolled back itself, in {history.output.name}, so it is no state to go back to. "
                 f"Nothing was changed; name {_made_anew(instance, runs) or 'another run'}."
             )
+        written = _narrowed(history.table.written_partitions(history.output.name), asked)
+        refuse_later(instance, history, written, ended / 1000, number)
         return later
 
     run_ids = [run.run_id for run in runs]

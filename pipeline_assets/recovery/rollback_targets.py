@@ -136,7 +136,7 @@ class History:
         if not mine or live is None:
             return entry
         if live.part is None:
-            raise self._refused(one.key, "its log does not say any more whose data is live there")
+            raise self.refused(one.key, "its log does not say any more whose data is live there")
         return self._undo(one, entry, live, set(mine), undone)
 
     def _undo(self, one: Partition, entry: Entry, live: Live, mine: set[Name], undone: Collection[Name]) -> Entry:
@@ -152,12 +152,12 @@ class History:
         if name not in mine:
             if self.output.mode is Mode.OVERWRITE:
                 return entry
-            raise self._refused(one.key, "other run chains' rows came after, and cannot be told apart from its own")
+            raise self.refused(one.key, "other run chains' rows came after, and cannot be told apart from its own")
         if self.output.mode is not Mode.OVERWRITE:
-            self._refuse_mixed(one.key, mine)
+            self._refuse_mixed(one.key, mine, undone)
         foreign = self.table.foreign_between(one, live.version, self.table.version)
         if foreign is not None:
-            raise self._refused(
+            raise self.refused(
                 one.key,
                 f"version {foreign.version} is a foreign commit ({foreign.operation}) on top of what would be undone; if "
                 f"it is meant, `pipeline-assets adopt {self.output.name}`, if not, run the stage again",
@@ -180,7 +180,7 @@ class History:
         """The version to go back to; None for nothing."""
         if back is None:
             if not self.whole and not self._is_new(one.key):
-                raise self._refused(one.key, "its log does not go back any more to what was there before")
+                raise self.refused(one.key, "its log does not go back any more to what was there before")
             return self.table.base
         if back.part is None and self.table.base is None:
             return None
@@ -215,18 +215,17 @@ class History:
         types = types_of(self.table.schema)
         return one.holds({column: read_value(spelled[column], types[column]) for column in one.columns})
 
-    def _refuse_mixed(self, key: str, mine: Collection[Name]) -> None:
-        """What others put on top of an earlier one of these cannot be taken apart."""
+    def _refuse_mixed(self, key: str, mine: Collection[Name], undone: Collection[Name]) -> None:
+        """What others put on top of an earlier one of these cannot be taken apart, unless it was undone."""
         others = False
         for moment in self.moments.get(key, ()):
             name = moment.part.name(self.output.name, key) if moment.part is not None else None
             if name in mine and others:
-                raise self._refused(
-                    key, "other run chains' rows came in between, and cannot be told apart from its own"
-                )
-            others = others or name not in mine
+                raise self.refused(key, "other run chains' rows came in between, and cannot be told apart from its own")
+            others = others or (name not in mine and name not in undone)
 
-    def _refused(self, key: str, why: str) -> NotRestorable:
+    def refused(self, key: str, why: str) -> NotRestorable:
+        """That a partition cannot go back."""
         place = "" if key == "*" else f"partition {key}: "
         return NotRestorable(table=self.table.location.uri, why=f"{place}{why}")
 

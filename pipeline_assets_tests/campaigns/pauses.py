@@ -63,7 +63,7 @@ class Pause:
         self._around(CheckpointIOManager, "load_input", before="before it has begun", after="input read", begins=True)
         self._around(CheckpointIOManager, "handle_output", before="computed")
         self._around(guard, "start", after="begun, nothing read")
-        self._around(writing, "open_table", after="table opened")
+        self._around(writing, "newest", after="table opened")
         self._around(Sink, "write", after="files written")
         self._around(writing.proposals, "merge_of", after="files written")
         self._around(commits, "try_commit", before="decided")

@@ -8,8 +8,11 @@ import dagster as dg
 import polars as pl
 
 from pipeline_assets import DeltaCheckpointIOManager
+from pipeline_assets.delta.location import Location
+from pipeline_assets.delta.log import log_of
 from pipeline_assets.recovery.resume import resume
 from pipeline_assets_tests.io_manager.running import rows, run
+from pipeline_assets_tests.recovery.test_foreign import clean_up_the_log
 
 
 class Number(dg.Config):
@@ -55,6 +58,17 @@ def once(act: Callable[[], object]) -> Any:
             todo.pop()()
 
     return hook
+
+
+def test_an_op_s_table_is_written_again_when_its_log_was_cleaned_up(
+    instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    using = Using(tmp_path)
+    assert using.run(instance, 1).success
+    clean_up_the_log(Location.of(str(tmp_path / "public" / "result")))
+    log_of.cache_clear()
+    assert using.run(instance, 2).success
+    assert using.seen == [[1], [2]]
 
 
 def test_a_run_uses_what_it_made_also_when_another_has_made_something_since(

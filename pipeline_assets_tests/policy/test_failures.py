@@ -112,6 +112,14 @@ def test_a_class_that_tells_nothing_is_judged_by_what_it_was_raised_from(outer: 
     assert not classify(chained(outer, KeyError("a"))).transient
 
 
+def test_so_is_one_that_was_raised_from_a_group() -> None:
+    lost = ExceptionGroup("tasks", [ConnectionResetError()])  # noqa: F821
+    mistaken = ExceptionGroup("tasks", [ConnectionResetError(), KeyError()])  # noqa: F821
+    assert classify(chained(RuntimeError(), lost)) == Verdict(NetworkError, "ConnectionResetError")
+    assert not classify(chained(RuntimeError(), mistaken)).transient
+    assert not classify(lost, permanent=[ExceptionGroup]).transient  # noqa: F821
+
+
 def test_a_class_that_tells_something_is_not() -> None:
     assert classify(chained(ValueError(), ConnectionResetError())).kind is BadData
 

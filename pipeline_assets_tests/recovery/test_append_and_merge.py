@@ -154,18 +154,27 @@ def test_what_a_check_refused_is_not_added_again_but_taken_back_first(
     evidence.all_told(instance, checked.table)
 
 
-def test_what_a_check_refused_and_a_newer_run_has_merged_upon_gives_way_to_that(
+def test_what_a_check_refused_and_a_newer_run_has_merged_upon_is_mended_by_a_new_run(
     instance: dg.DagsterInstance, tables: Location, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Nobody knows whether the newer run replaced the bad rows."""
     checked = Checked("merged", dg.AssetCheckSeverity.ERROR, tables, monkeypatch)
     checked.verdict = False
     run = checked.run(instance, 1)
     checked.verdict = True
-    checked.run(instance, 2)
-    assert resume(instance, run, checked.job).success
-    assert evidence.events(instance, "checked/made")[0]["checkpoint/kept"]
+    newer = checked.run(instance, 2)
+    again = resume(instance, run, checked.job)
+    assert not again.success
+    refusal = said(instance, again.run_id)
+    assert "CheckFailed" in refusal
+    assert "`dagster asset materialize --select checked/made" in refusal
     assert values(checked.table, "value") == [2]
-    assert len(evidence.writes(checked.table)) == 2
+    for one in (newer, run):
+        undone = CliRunner().invoke(
+            cli, ["rollback", "--undo", one, "--stage", "checked/made", "--yes", "-m", checked.module]
+        )
+        assert undone.exit_code == 0, undone.output
+    assert values(checked.table, "value") == []
 
 
 def test_a_warning_of_a_blocking_check_refuses_nothing(
@@ -195,18 +204,40 @@ def test_what_was_added_before_log_clean_up_is_not_added_again_though_only_an_en
     assert each.values == AFTER_ALL[each.name]
 
 
-def test_nor_is_what_it_replaced(instance: dg.DagsterInstance, tables: Location) -> None:
+def test_but_what_it_replaced_with_is_neither_replaced_nor_undone_without_a_word(
+    instance: dg.DagsterInstance, tables: Location, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From what it was made nobody knows, so nobody can tell whether it is older than another's."""
     each = Ledger(instance, tables, "replaced")
-    each.run(1)
+    first = each.run(1)
     run = each.killed(2)
     each.clean_up()
-    assert each.resume(run).success
+    assert not each.resume(run).success
     assert each.values == [2]
-    assert each.event["checkpoint/adopted"]
-    assert (each.event["delta/version"], each.event["checkpoint/chain"]) == (1, run)
-    assert len(evidence.events(instance, "ledger/replaced")) == 2
-    each.run(3)
-    assert each.values == [3]
+    unread(instance, first, run, each, monkeypatch)
+
+
+def test_what_was_added_and_nobody_knows_is_not_left_out_of_a_rollback(
+    each: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = each.run(1)
+    run = each.killed(2)
+    each.clean_up()
+    unread(each.instance, first, run, each, monkeypatch)
+
+
+def unread(instance: dg.DagsterInstance, first: str, run: str, each: Ledger, patch: pytest.MonkeyPatch) -> None:
+    """Neither form of a rollback goes on without the commit that the table's log has lost."""
+    before = each.values, values(each.source, "value")
+    module = f"ledger_of_{Path(each.table.uri).parents[2].name}"
+    patch.setitem(sys.modules, module, code_location(module, ledger.definitions()))
+    for choice in (["--undo", run], ["--to", first]):
+        refused = CliRunner().invoke(cli, ["rollback", *choice, "--yes", "-m", module])
+        assert refused.exit_code == 3, refused.output
+        assert each.table.uri in refused.output
+        assert "does not say any more" in refused.output
+        assert "at version" in refused.output
+    assert (each.values, values(each.source, "value")) == before
 
 
 def test_another_run_appends_beside_what_only_an_entry_knows_of(instance: dg.DagsterInstance, tables: Location) -> None:
@@ -216,6 +247,23 @@ def test_another_run_appends_beside_what_only_an_entry_knows_of(instance: dg.Dag
     each.run(2)
     assert each.resume(run).success
     assert each.values == [1, 2]
+
+
+@pytest.mark.parametrize("log_checkpoint", [False, True])
+def test_what_was_added_to_a_table_that_another_took_the_place_of_is_added_anew(
+    each: Ledger, *, log_checkpoint: bool
+) -> None:
+    """The folder's log goes on, with entries of ours in it; the table has another id."""
+    each.run(1)
+    run = each.killed(2)
+    there = DeltaTable(each.table.uri)
+    DeltaTable.create(each.table.uri, there.schema(), mode="overwrite")
+    if log_checkpoint:
+        DeltaTable(each.table.uri).create_checkpoint()
+        log_of.cache_clear()
+    assert each.values == []
+    assert each.resume(run).success
+    assert each.values == [2]
 
 
 def test_nor_when_somebody_has_adopted_it_in_between(instance: dg.DagsterInstance, tables: Location) -> None:

@@ -59,6 +59,22 @@ def test_a_stage_that_catches_every_exception_ends_too(instance: dg.DagsterInsta
     assert "timed out after 0.3 s" in in_time(instance, tmp_path, [stubborn])
 
 
+def test_a_stage_is_judged_as_timed_out_also_where_polars_makes_the_exception_anew(
+    instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    """Of what a function of the user's raised in an eager query."""
+
+    @stage(timeout=0.3)
+    def eager() -> pl.DataFrame:
+        def slow(number: int) -> int:
+            time.sleep(LONG)
+            return number
+
+        return ONE.with_columns(pl.col("n").map_elements(slow, return_dtype=pl.Int64))
+
+    assert "eager failed, it is not tried again: permanent, timed out" in in_time(instance, tmp_path, [eager])
+
+
 def test_a_stage_ends_too_where_python_throws_the_exception_away(instance: dg.DagsterInstance, tmp_path: Path) -> None:
     class Deaf:
         def __del__(self) -> None:

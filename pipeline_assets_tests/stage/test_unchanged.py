@@ -575,6 +575,44 @@ def test_a_partition_that_is_there_no_more_is_a_change_of_what_gathers(
     assert totals() == [(1,)]
 
 
+@pytest.mark.parametrize(("mapping", "before"), [(dg.AllPartitionMapping(), 2), (dg.LastPartitionMapping(), 1)])
+def test_nor_is_a_partition_skipped_that_reads_others_than_before(
+    tmp_path: Path, instance: dg.DagsterInstance, mapping: dg.PartitionMapping, before: int
+) -> None:
+    shops, sizes = dg.DynamicPartitionsDefinition(name="shops"), dg.StaticPartitionsDefinition(["s", "m"])
+    instance.add_dynamic_partitions("shops", ["a", "b"])
+
+    @stage(partitions_def=shops, metadata={"partition_expr": "shop"})
+    def sold(context: dg.AssetExecutionContext) -> pl.DataFrame:
+        return pl.DataFrame({"shop": [context.partition_key], "n": [1]})
+
+    computed: list[list[str]] = []
+
+    @stage(
+        skip_if_unchanged=True,
+        partitions_def=sizes,
+        metadata={"partition_expr": "size"},
+        ins={"sold": dg.AssetIn(partition_mapping=mapping)},
+    )
+    def total(context: dg.AssetExecutionContext, sold: pl.LazyFrame) -> pl.LazyFrame:
+        computed.append(sold.collect()["shop"].sort().to_list())
+        return sold.select(pl.col("n").sum(), size=pl.lit(context.partition_key))
+
+    resources = {"io_manager": DeltaCheckpointIOManager(root_uri=str(tmp_path / "tables"))}
+    for key in ("a", "b"):
+        dg.materialize([sold], instance=instance, resources=resources, partition_key=key)
+
+    def gather() -> None:
+        dg.materialize([sold, total], instance=instance, resources=resources, selection=["total"], partition_key="s")
+
+    gather()
+    gather()
+    assert computed == [["a", "b"][-before:]]
+    instance.delete_dynamic_partition("shops", "b")
+    gather()
+    assert computed[1:] == [["a"]]
+
+
 def test_a_type_check_of_the_users_own_is_never_given_a_placeholder(
     tmp_path: Path, instance: dg.DagsterInstance
 ) -> None:
