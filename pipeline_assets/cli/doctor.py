@@ -18,7 +18,7 @@ from pipeline_assets.recovery.doctor import ERROR, OK, WARNING, Finding
 from pipeline_assets.recovery.doctor.instance import daemon, databases, runs
 from pipeline_assets.recovery.doctor.storage import home, storage
 from pipeline_assets.recovery.doctor.tables import table_of
-from pipeline_assets.recovery.tables import outputs_of, roots_of
+from pipeline_assets.recovery.tables import job_of_all, outputs_of, roots_of
 from pipeline_assets.settings import HOME, WINDOW, project_root, rollback_window
 
 
@@ -70,7 +70,12 @@ def _of_location(opened: DagsterInstance, module: str | None, more: str) -> Iter
         culprit = WINDOW if WINDOW in str(error) else _named(module)
         yield Finding(ERROR, "code location", culprit, str(error), "mend it; `dagster definitions validate` says more")
         return
-    outputs = outputs_of(opened, location.repository.get_implicit_global_asset_job_def())
+    if not location.repository.has_implicit_global_asset_job_def():
+        yield Finding(
+            OK, "code location", location.module, "no assets, only jobs of ops, whose tables are not looked at"
+        )
+        return
+    outputs = outputs_of(opened, job_of_all(location.repository))
     yield Finding(OK, "code location", location.module, f"{len(outputs)} stages")
     for root in roots_of(outputs.values()):
         found = list(storage(root, more))

@@ -25,7 +25,7 @@ from pipeline_assets.io.merges import merges_into
 from pipeline_assets.io.outputs import Output
 from pipeline_assets.io.partitions import partitions_among
 from pipeline_assets.io.steps import Outcome
-from pipeline_assets.recovery.tables import outputs_of
+from pipeline_assets.recovery.tables import job_of_all, outputs_of
 
 
 class NotAdopted(PermanentError):
@@ -145,7 +145,7 @@ def _all_keys(instance: DagsterInstance, output: Output) -> Sequence[str]:
 
 
 def _output(instance: DagsterInstance, repository: RepositoryDefinition, table: str) -> Output:
-    return _named(outputs_of(instance, repository.get_implicit_global_asset_job_def()), table)
+    return _named(outputs_of(instance, job_of_all(repository)), table)
 
 
 def _named(known: Mapping[str, Output], table: str) -> Output:

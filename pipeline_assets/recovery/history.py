@@ -14,6 +14,7 @@ from pipeline_assets.recovery.freshness import Looking
 from pipeline_assets.recovery.pipelines import stages_of
 from pipeline_assets.recovery.reach import Reach
 from pipeline_assets.recovery.run_ends import Runs
+from pipeline_assets.recovery.tables import job_of_all
 from pipeline_assets.recovery.told import Event, event_of
 
 LIVE, UNDONE, REPLACED, GONE, NOTHING = "live", "undone", "replaced", "gone", "nothing"
@@ -71,7 +72,7 @@ def history(
 
     stage: as `flights/legs`, or `legs`. Raises NoSuchPipeline, NoSuchStage, NoSuchPartition.
     """
-    looking = Looking(instance, repository.get_implicit_global_asset_job_def(), through_damage=True)
+    looking = Looking(instance, job_of_all(repository), through_damage=True)
     names = stages_of(repository, looking.outputs, pipeline, stage)
     page = min(_PAGE, limit + 1 if len(names) == 1 else 2 * limit // len(names) + 2)
     told = [_events(instance, name, partition, page) for name in names]

@@ -22,7 +22,7 @@ from pipeline_assets.recovery.owed import Owed, owed
 from pipeline_assets.recovery.pipelines import group_of, stages_of
 from pipeline_assets.recovery.rollback_store import Store, Stored
 from pipeline_assets.recovery.run_ends import ENDED, FAILED, KILLED, NOT_REACHED, QUEUED, RUNNING, Runs, RunSeen
-from pipeline_assets.recovery.tables import roots_of
+from pipeline_assets.recovery.tables import job_of_all, roots_of
 from pipeline_assets.recovery.told import Event, Told, events_by_id, told_of
 
 MATERIALIZED, MISSING, UNDONE, PARTIAL = "materialized", "missing", "undone", "partial"
@@ -95,7 +95,7 @@ def status(
     partitions: each partition by itself. module: how commands that mend something name the code location. Raises
     NoSuchPipeline, NoSuchStage.
     """
-    job = repository.get_implicit_global_asset_job_def()
+    job = job_of_all(repository)
     looking = Looking(instance, job, through_damage=True)
     wanted = stages_of(repository, looking.outputs, pipeline, stage)
     looking.open_ahead(wanted)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dagster import AssetKey, DagsterInstance, DagsterRun, JobDefinition
+from dagster._core.definitions.repository_definition import RepositoryDefinition
 
 from pipeline_assets.chains import steps_of
 from pipeline_assets.delta.location import Location
@@ -45,6 +46,16 @@ class Handles:
         if table is not None:
             self.opened[output.name] = table
         return table
+
+
+def job_of_all(repository: RepositoryDefinition) -> JobDefinition:
+    """The job that has every asset of a code location. Raises ConfigurationError where it has none."""
+    if not repository.has_implicit_global_asset_job_def():
+        raise ConfigurationError(
+            "The code location has no assets, only jobs of ops, whose outputs have no history. Nothing was changed; "
+            "`dagster run list` shows their runs, and `pipeline-assets resume RUN` continues one."
+        )
+    return repository.get_implicit_global_asset_job_def()
 
 
 def outputs_of(
