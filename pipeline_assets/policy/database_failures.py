@@ -24,6 +24,7 @@ _TEXTS: dict[str, Kind] = {
     "invalid dsn": ConfigurationError,
     "unknown database": ConfigurationError,
     "unknown column": ProgrammingError,
+    "no such column": ProgrammingError,
     "access denied for user": PermissionDenied,
     "command denied to user": PermissionDenied,
     "is locked": LockTimeout,
@@ -69,3 +70,9 @@ def wrapped_by_sqlalchemy(error: BaseException) -> Finding:
     if not isinstance(orig, BaseException):
         return None
     return database_text(orig) or orig
+
+
+def about_rows(error: BaseException) -> Finding:
+    """For SQLAlchemy's errors about rows, whose text has names and values in it: the driver's class says what they are."""
+    orig = getattr(error, "orig", None)
+    return orig if isinstance(orig, BaseException) else Verdict(BadData, type(error).__name__)

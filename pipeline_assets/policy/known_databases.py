@@ -8,7 +8,7 @@ from pipeline_assets.errors import (
     ProgrammingError,
     ServiceUnavailable,
 )
-from pipeline_assets.policy.database_failures import database_text, wrapped_by_sqlalchemy
+from pipeline_assets.policy.database_failures import about_rows, database_text, wrapped_by_sqlalchemy
 from pipeline_assets.policy.verdict import Entry, named_in, or_else
 
 _SQLALCHEMY = named_in(
@@ -23,14 +23,14 @@ _SQLALCHEMY = named_in(
         "CompileError": ProgrammingError,
         "ConstraintColumnNotFoundError": ProgrammingError,
         "DBAPIError": wrapped_by_sqlalchemy,
-        "DataError": wrapped_by_sqlalchemy,
+        "DataError": about_rows,
         "DatabaseError": wrapped_by_sqlalchemy,
         "DisconnectionError": NetworkError,
         "DuplicateColumnError": ProgrammingError,
         "EmulatedDBAPIException": or_else(database_text, ProgrammingError),
         "IdentifierError": ProgrammingError,
         "IllegalStateChangeError": ProgrammingError,
-        "IntegrityError": wrapped_by_sqlalchemy,
+        "IntegrityError": about_rows,
         "InterfaceError": wrapped_by_sqlalchemy,
         "InternalError": wrapped_by_sqlalchemy,
         "InvalidRequestError": ProgrammingError,

@@ -99,6 +99,7 @@ def database(tmp_path: Path) -> Path:
     path = tmp_path / "database"
     connection = sqlite3.connect(path)
     connection.execute("create table numbers (n integer not null)")
+    connection.execute("create table states (deadlock integer unique)")  # names are no reasons
     connection.close()
     return path
 
@@ -140,6 +141,8 @@ def test_a_database_that_is_locked_is_transient(database: Path, run: Run) -> Non
         ("select * from none", MissingTable),
         ("selec 1", ProgrammingError),
         ("insert into numbers values (null)", BadData),
+        ("insert into states select 1 union all select 1", BadData),
+        ("select states.[gone away] from states", ProgrammingError),
     ],
 )
 def test_a_statement_that_is_refused_is_permanent(
