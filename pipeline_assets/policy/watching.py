@@ -105,7 +105,7 @@ def arm(attempt: Running, step_context: Any) -> None:
         "kill_at": None if left is None else time.monotonic() + left + GRACE_SECONDS,
         "grace": STOP_SECONDS,
         "asked": _asked(),
-        "last": last_words(payload, AFTERWARDS, _reasons(attempt)) if ends == STEP else None,
+        "last": last_words(payload, AFTERWARDS, _reasons(attempt, step_context)) if ends == STEP else None,
         "mark": None if attempt.clock.mark is None else attempt.clock.mark.text,
         "command": [sys.executable, "-m", AFTERWARDS],
         "payload": payload,
@@ -115,12 +115,14 @@ def arm(attempt: Running, step_context: Any) -> None:
     attempt.disarm = lambda: _disarm(watcher, number)
 
 
-def _reasons(attempt: Running) -> list[str]:
+def _reasons(attempt: Running, step_context: Any) -> list[str]:
     """For which ends of the process its executor is told that the step failed.
 
-    Not for a time-out after which there is another attempt: the executor makes that, by the stock policy.
+    Not for a time-out after which there is another attempt: the executor makes that, by the stock policy. The executor's
+    count as well: what tells the log of the attempt before may not be there yet.
     """
-    again = attempt.policy.retry_on_timeout and failures(attempt) < attempt.policy.max_retries
+    before = max(failures(attempt), step_context.previous_attempt_count)
+    again = attempt.policy.retry_on_timeout and before < attempt.policy.max_retries
     return [watch.INTERRUPT] if again else [watch.INTERRUPT, watch.TIMEOUT]
 
 

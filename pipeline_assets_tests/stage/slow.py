@@ -17,6 +17,7 @@ from pipeline_assets.settings import io_manager
 
 HOW, SECONDS, RETRIES, AGAIN, PROCESSES = "SLOW_HOW", "SLOW_SECONDS", "SLOW_RETRIES", "SLOW_AGAIN", "SLOW_PROCESSES"
 ALWAYS, STOP, INTERVAL, SAYING = "SLOW_ALWAYS", "SLOW_STOP", "SLOW_INTERVAL", "SLOW_SAYING"
+AFTERWARDS = "SLOW_AFTERWARDS"
 NEVER = 300
 
 
@@ -28,6 +29,7 @@ def variables() -> Path:
 if "DAGSTER_HOME" in os.environ and variables().exists():
     os.environ.update(json.loads(variables().read_text()))
 watching.STOP_SECONDS = float(os.environ.get(STOP, watching.STOP_SECONDS))
+watching.AFTERWARDS = os.environ.get(AFTERWARDS, watching.AFTERWARDS)
 _send = Connection._send_bytes
 
 

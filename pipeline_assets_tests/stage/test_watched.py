@@ -17,7 +17,7 @@ from pipeline_assets.policy.policies import NO_BACKOFF
 from pipeline_assets.processes import is_alive, is_gone, pid_here
 from pipeline_assets.settings import ROOT
 from pipeline_assets_tests.recovery.children import Done, end, materialize, pipeline_assets, start
-from pipeline_assets_tests.stage import loud, slow
+from pipeline_assets_tests.stage import late, loud, slow
 from pipeline_assets_tests.stage.waiting import failures, log_of, seconds_until_dead, wait_for
 
 SLOW = "pipeline_assets_tests.stage.slow"
@@ -210,6 +210,17 @@ def test_the_last_of_a_step_s_attempts_fails_with_its_time_out_too(tables: Path,
     assert "ChildProcessCrashException" not in failures(instance, run)
     assert len(instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_UP_FOR_RETRY)) == 1
     assert "its process was ended: attempt 2 of 2 was the last" in log_of(instance, run)
+
+
+def test_it_does_too_where_the_log_does_not_yet_tell_of_the_attempt_before(
+    tables: Path, instance: dg.DagsterInstance
+) -> None:
+    """The executor makes the next attempt at once, and what tells the log is a process that has to start."""
+    ways = dict.fromkeys((slow.RETRIES, slow.AGAIN, slow.ALWAYS), "1")
+    Child("gil", processes=True, **{slow.AFTERWARDS: late.__name__}, **ways).ended()
+    (run,) = finished(instance, 1)
+    assert "slow/second timed out after 2 s; its process was ended" in failures(instance, run)
+    assert "ChildProcessCrashException" not in failures(instance, run)
 
 
 @pytest.mark.parametrize("size", [20_000, 300_000], ids=["what fits into the pipe", "more"])
