@@ -18,7 +18,7 @@ from pipeline_assets.recovery.doctor import ERROR, OK, WARNING, Finding
 from pipeline_assets.recovery.doctor.instance import daemon, databases, runs
 from pipeline_assets.recovery.doctor.storage import home, storage
 from pipeline_assets.recovery.doctor.tables import table_of
-from pipeline_assets.recovery.tables import job_of_all, outputs_of, roots_of
+from pipeline_assets.recovery.tables import outputs_of, roots_of
 from pipeline_assets.settings import HOME, WINDOW, project_root, rollback_window
 
 
@@ -75,7 +75,7 @@ def _of_location(opened: DagsterInstance, module: str | None, more: str) -> Iter
             OK, "code location", location.module, "no assets, only jobs of ops, whose tables are not looked at"
         )
         return
-    outputs = outputs_of(opened, job_of_all(location.repository))
+    outputs = outputs_of(opened, location.repository.get_implicit_global_asset_job_def())
     yield Finding(OK, "code location", location.module, f"{len(outputs)} stages")
     for root in roots_of(outputs.values()):
         found = list(storage(root, more))

@@ -75,9 +75,7 @@ class TableLog:
         if known is not None and known[0] == version:
             return known[1]
         entries = self._forward(*known, self.table_id, version) if known is not None and known[0] < version else None
-        if (
-            entries is None
-        ):  # nothing is known yet, or log clean-up has taken some of it since: a checkpoint has the rest
+        if entries is None:  # nothing is known yet, or log clean-up has taken some of it: a checkpoint has the rest
             entries = self._forward(*self._from_checkpoint(version), version)
         if entries is None:
             raise DamagedTable(table=self.location.uri, why=f"its log has no entries up to version {version}")

@@ -22,6 +22,8 @@ Memory = Callable[[str, int], Part | None]
 FOREIGN = f"{names.PREFIX}/foreign"
 """→ the newest version at which somebody else had changed data when a commit of ours was made."""
 
+DATA = f"{names.PREFIX}/data/"
+"""What the entries of all outputs' data begin with."""
 JUST_NOW = 1.0
 """Seconds."""
 
@@ -168,13 +170,13 @@ class Table:
 
     def outputs(self) -> set[str]:
         """The outputs that have, or had, data in it."""
-        found = [names.parse(app_id) for app_id in self.txns if app_id.startswith(f"{names.PREFIX}/data/")]
+        found = [names.parse(app_id) for app_id in self.txns if app_id.startswith(DATA)]
         return {parts[1] for parts in found if parts is not None}
 
     def others(self, output: str) -> dict[str, set[str]]:
         """For each partition the other outputs that say of themselves that their data is live there."""
-        every, own = f"{names.PREFIX}/data/", names.data(output, names.WHOLE).removesuffix(names.WHOLE)
-        theirs = [one for one in self.txns if one.startswith(every) and not one.startswith(own)]
+        own = names.data(output, names.WHOLE).removesuffix(names.WHOLE)
+        theirs = [one for one in self.txns if one.startswith(DATA) and not one.startswith(own)]
         found: dict[str, set[str]] = {}
         for said in map(names.parse, theirs):
             if said is not None:
@@ -185,7 +187,7 @@ class Table:
 
     def newest_owner(self) -> str | None:
         """The output that wrote last, None where none has."""
-        data = {app_id: version for app_id, version in self.txns.items() if app_id.startswith(f"{names.PREFIX}/data/")}
+        data = {app_id: version for app_id, version in self.txns.items() if app_id.startswith(DATA)}
         found = names.parse(max(data, key=lambda app_id: data[app_id])) if data else None
         return found[1] if found else None
 
@@ -254,8 +256,7 @@ class Table:
 
     def _last_known_change(self) -> int:
         """The newest version that one of ours or somebody else changed rows in, by the entries that clean-up leaves."""
-        prefix = f"{names.PREFIX}/data/"
-        ours = max((version for app_id, version in self.txns.items() if app_id.startswith(prefix)), default=-1)
+        ours = max((version for app_id, version in self.txns.items() if app_id.startswith(DATA)), default=-1)
         return max(ours, self.last_foreign())
 
     def _touches(self, version: int, one: Partition) -> bool:

@@ -136,12 +136,12 @@ def committed_by_chain(step: Step, output: Output, keys: Sequence[str], table: T
             found.setdefault(key, rival)
 
     chain = step.attempt.chain
-    for key in keys:
-        version = own_version(output, key, table, chain.number)
-        record = table.record_at(version) if version is not None else None
+    versions = {key: at for key in keys if (at := own_version(output, key, table, chain.number)) is not None}
+    records = {key: table.record_at(version) for key, version in versions.items()}
+    for key, record in records.items():
         own = record.parts.get(key) if record is not None and table.made(record) else None
-        if version is not None and own is not None:
-            note(key, version, own)
+        if own is not None:
+            note(key, versions[key], own)
     unsure = [key for key in keys if key not in found]
     if unsure and step.attempt.again and output.asset_key is None:
         for key, (version, part) in made_by(table, output.name, unsure, chain.first).items():
@@ -151,10 +151,9 @@ def committed_by_chain(step: Step, output: Output, keys: Sequence[str], table: T
         for key, committed in told.items():
             for one in committed:
                 note(key, one.version, one.part)
-    for key in keys if output.mode is not Mode.OVERWRITE else ():
-        version = own_version(output, key, table, chain.number)
-        record = table.record_at(version) if version is not None else None
-        if key in found or version is None or (record is not None and not table.made(record)):
+    for key, version in versions.items() if output.mode is not Mode.OVERWRITE else ():
+        record = records[key]
+        if key in found or (record is not None and not table.made(record)):
             continue
         if bad_before >= 0:
             raise _check_failed(step, output, key, table, version)
